@@ -1,0 +1,1 @@
+//! The cold tier: segments and manifests in a bucket.

@@ -1,0 +1,1 @@
+//! The bytes: record batches, journal frames, segments, manifests.

@@ -1,0 +1,1 @@
+//! The hot tier's journal on local disk.

@@ -1,0 +1,1 @@
+//! Cluster metadata: typed keys, transactions, watches, leases, elections.

@@ -1,0 +1,1 @@
+//! The calls that the processes of a cluster make to each other, as traits.

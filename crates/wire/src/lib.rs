@@ -1,0 +1,1 @@
+//! Frames over QUIC and over TCP with TLS.

@@ -1,0 +1,1 @@
+//! Tidelog's protocol messages, generated from the .proto files.

@@ -1,0 +1,1 @@
+//! The Rust SDK: produce to and consume from Tidelog.

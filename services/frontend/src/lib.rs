@@ -1,0 +1,1 @@
+//! The frontend: the protocol's server side, stateless.

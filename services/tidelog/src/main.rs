@@ -1,0 +1,2 @@
+//! The tidelog binary: server and command line.
+fn main() {}
