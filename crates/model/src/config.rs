@@ -361,7 +361,7 @@ const KEYS: &[Key] = &[
 
 fn integer<T>(value: &str, min: T, max: T) -> Result<T, Problem>
 where
-    T: FromStr + PartialOrd + fmt::Display,
+    T: FromStr + PartialOrd + fmt::Display + Copy,
 {
     match value.parse::<T>() {
         Ok(parsed) if parsed >= min && parsed <= max => Ok(parsed),

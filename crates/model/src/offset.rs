@@ -77,6 +77,7 @@ impl fmt::Debug for Offset {
 pub struct LeaderEpoch(pub u32);
 
 impl LeaderEpoch {
+    #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
