@@ -1,0 +1,68 @@
+# Everything a newcomer and CI run. Each target installs what is missing (apt, PyPI) or says what to install.
+#
+#   make demo [FILE=path]   a real log file over QUIC, kill -9, replay, to the bucket, replay from there
+#   make test               format, lints, unit, property, conformance and end-to-end tests, docs
+#   make lint               only the static half of it
+#   make e2e                only the end-to-end tests
+#   make bench              the table of figures beside the raw limits of this machine (release build)
+#   make soak [ROUNDS=n]    the kill -9 and seam scenarios, long
+#   make fuzz [SECS=n]     every fuzz target for a while (needs a nightly toolchain and cargo-fuzz)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# One set of features for lints, tests and docs, so that nothing is compiled twice; it switches the failpoints on.
+ALL := --workspace --all-features --locked
+ROUNDS ?= 500
+SECS ?= 60
+
+.PHONY: help build demo test lint artifacts check e2e doc bench soak fuzz
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+build:
+	@scripts/install-system build
+	cargo build --release --locked -p tidelog-bin
+
+demo:
+	@scripts/install-system build
+	cargo build --locked -p tidelog-bin
+	@scripts/demo target/debug/tidelog $(FILE)
+
+test: lint check doc
+	@echo "All of it passed."
+
+lint:
+	@scripts/install-system build test
+	cargo fmt --all --check
+	@scripts/check-text
+	tools=$$(scripts/install-tools); "$$tools/cargo-deny" --all-features --locked --log-level error check licenses bans sources
+	cargo clippy $(ALL) --all-targets -- -D warnings
+
+# The end-to-end tests start target/debug/tidelog, hence the build before them.
+artifacts:
+	@scripts/install-system build test
+	cargo build $(ALL) --bins --tests --examples
+
+check: artifacts
+	export TIDELOG_TOOLS=$$(scripts/install-tools); cargo test $(ALL) --no-fail-fast
+
+e2e: artifacts
+	export TIDELOG_TOOLS=$$(scripts/install-tools); cargo test $(ALL) --test scenarios
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc $(ALL) --no-deps --document-private-items
+
+bench:
+	@scripts/install-system build test
+	cargo build --release --locked -p tidelog-bin
+	@TIDELOG_TOOLS=$$(scripts/install-tools) e2e/bench/run target/release/tidelog
+
+soak: artifacts
+	export TIDELOG_TOOLS=$$(scripts/install-tools) TIDELOG_SOAK_ROUNDS=$(ROUNDS); \
+	    cargo test $(ALL) --test scenarios -- soak --nocapture
+
+fuzz:
+	@scripts/fuzz $(SECS)
