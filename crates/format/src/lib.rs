@@ -1,1 +1,8 @@
 //! The bytes: record batches, journal frames, segments, manifests.
+
+pub mod batch;
+pub mod batch;
+pub mod checksum;
+mod cursor;
+pub mod object;
+pub mod state;
