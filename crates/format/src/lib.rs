@@ -1,7 +1,6 @@
 //! The bytes: record batches, journal frames, segments, manifests.
 
 pub mod batch;
-pub mod batch;
 pub mod checksum;
 mod cursor;
 pub mod object;
