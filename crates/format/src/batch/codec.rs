@@ -25,7 +25,10 @@ pub(crate) fn expanded_max(compressed: usize) -> usize {
 
 /// The records in `data`, decompressed; `data` itself when there is no codec.
 pub(crate) fn decompress(codec: Compression, data: &Bytes) -> Result<Bytes, BatchError> {
-    let max = expanded_max(data.len());
+    decompress_within(codec, data, expanded_max(data.len()))
+}
+
+pub(crate) fn decompress_within(codec: Compression, data: &Bytes, max: usize) -> Result<Bytes, BatchError> {
     let read = match codec {
         Compression::None => return Ok(data.clone()),
         Compression::Snappy => return snappy::decompress(data, max),
