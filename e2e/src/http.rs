@@ -1,0 +1,33 @@
+//! As much HTTP/1.0 as the harness needs: one request, one answer, connection closed.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+/// An answer's status and body.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
+/// Sends one request without a body to a server on loopback.
+pub fn request(method: &str, port: u16, path: &str) -> anyhow::Result<Answer> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 0\r\n\r\n")?;
+    let mut raw = Vec::new();
+    stream.read_to_end(&mut raw)?;
+    let text = String::from_utf8_lossy(&raw);
+    let (head, body) = text.split_once("\r\n\r\n").context("an answer without a head")?;
+    let Some(status) = head.split(' ').nth(1).and_then(|code| code.parse().ok()) else {
+        bail!("an answer without a status: {head:?}");
+    };
+    Ok(Answer { status, body: body.to_owned() })
+}
+
+pub fn get(port: u16, path: &str) -> anyhow::Result<Answer> {
+    request("GET", port, path)
+}

@@ -1,0 +1,7 @@
+//! What Tidelog must show end to end, one claim a test. Everything runs against real processes.
+
+mod bad_input;
+mod damage;
+mod offload_crash;
+mod refusals;
+mod roundtrip;
