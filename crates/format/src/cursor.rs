@@ -2,7 +2,9 @@
 //!
 //! Nothing here allocates before the bytes that justify it were seen, and nothing panics.
 
-use tidelog_model::{Incarnation, LeaderEpoch, ObjectId, Offset, PartitionId, TimestampMs, TopicId, TopicPartition};
+use tidelog_model::{
+    Incarnation, LeaderEpoch, ObjectId, Offset, PartitionId, TimestampMs, TopicId, TopicPartition,
+};
 
 use crate::object::DecodeError;
 

@@ -3,5 +3,10 @@
 pub mod batch;
 pub mod checksum;
 mod cursor;
+pub mod descriptor;
+pub mod key;
+pub mod manifest;
 pub mod object;
+pub mod pointer;
+pub mod segment;
 pub mod state;
