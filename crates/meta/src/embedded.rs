@@ -1,0 +1,214 @@
+//! The metadata store of one process, on local disk.
+//!
+//! Everything is held in memory, and every transaction is in a redb file before it is answered or
+//! visible. One thread writes: what queues up while it commits becomes one commit (and one revision
+//! each), so that raising five thousand epochs costs a handful of syncs. Leases run on a monotonic clock
+//! that is handed in; one that was granted by an earlier process gets its full time again, as after a
+//! change of leader in etcd.
+
+mod disk;
+mod draft;
+mod image;
+mod leases;
+mod queue;
+mod watcher;
+mod writer;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{oneshot, watch};
+
+pub use disk::{Creation, OpenError};
+use image::Image;
+use leases::Leases;
+use queue::{Command, Queue};
+use watcher::Watcher;
+use writer::Writer;
+
+use crate::limits::{LEASE_TTL_MAX, LEASE_TTL_MIN};
+use crate::{
+    Entry, Lease, LeaseId, Listing, Meta, MetaError, MonotonicClock, Revision, SystemMonotonic, Txn,
+    TxnOutcome, Watch,
+};
+
+/// A metadata store in a directory of its own. Dropping it closes it.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What callers, watches and the writer share.
+struct Shared {
+    /// What is durable.
+    image: RwLock<Image>,
+    leases: Leases,
+    queue: Queue,
+    clock: Arc<dyn MonotonicClock>,
+    /// Wakes watches: the newest revision, and whether there will be no more.
+    news: watch::Sender<News>,
+    /// Why nothing works any more.
+    failed: OnceLock<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct News {
+    revision: Revision,
+    ended: bool,
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let image = self.shared.image.read();
+        f.debug_struct("Embedded")
+            .field("revision", &image.revision())
+            .field("keys", &image.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Embedded {
+    /// Opens the store in `directory`, with the system's clock for leases. Blocks on the disk.
+    pub fn open(directory: &Path, creation: Creation) -> Result<Self, OpenError> {
+        Self::open_with_clock(directory, creation, Arc::new(SystemMonotonic::default()))
+    }
+
+    /// Opens the store in `directory`. Blocks on the disk.
+    pub fn open_with_clock(
+        directory: &Path,
+        creation: Creation,
+        clock: Arc<dyn MonotonicClock>,
+    ) -> Result<Self, OpenError> {
+        let (disk, image) = disk::open(directory, creation)?;
+        let leases = Leases::restore(image.leases(), clock.elapsed());
+        let (news, _) = watch::channel(News { revision: image.revision(), ended: false });
+        let shared = Arc::new(Shared {
+            image: RwLock::new(image),
+            leases,
+            queue: Queue::new(),
+            clock,
+            news,
+            failed: OnceLock::new(),
+        });
+        let writer = Writer::new(Arc::clone(&shared), disk);
+        let thread =
+            std::thread::Builder::new()
+                .name("meta-writer".to_owned())
+                .spawn(move || writer.run())
+                .map_err(|error| OpenError::Io { path: directory.to_owned(), reason: error.to_string() })?;
+        Ok(Self { shared, writer: Mutex::new(Some(thread)) })
+    }
+
+    /// Ends the writer after what is queued. Blocks on the disk.
+    pub fn close(&self) {
+        self.shared.queue.close();
+        if let Some(thread) = self.writer.lock().take() {
+            // A panic there has been announced through `failed` already.
+            let _ = thread.join();
+        }
+    }
+
+    /// Resolves with the reason when the disk failed: nothing is accepted from then on, and the process
+    /// should end. Never resolves while all is well.
+    pub async fn failed(&self) -> String {
+        let mut news = self.shared.news.subscribe();
+        while news.wait_for(|news| news.ended).await.is_ok() {
+            if let Some(reason) = self.shared.failed.get() {
+                return reason.clone();
+            }
+            // Closed in good order.
+            std::future::pending::<()>().await;
+        }
+        std::future::pending().await
+    }
+
+    /// Looks at the clock now instead of when the next lease is due, for clocks that are moved by hand.
+    pub fn tick(&self) {
+        self.shared.queue.wake();
+    }
+
+    /// Forgets the changes up to the newest revision: a watch that has not seen them must list again.
+    /// For tests of exactly that.
+    pub fn compact(&self) {
+        self.shared.image.write().compact();
+        self.shared.news.send_modify(|_| ());
+    }
+
+    async fn submit<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, MetaError>>) -> Command,
+    ) -> Result<T, MetaError> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.check()?;
+        self.shared.queue.push(command(answer)).await?;
+        let lost = || MetaError::OutcomeUnknown("the store stopped before it answered".to_owned());
+        answered.await.map_err(|_| lost())?
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn check(&self) -> Result<(), MetaError> {
+        if let Some(reason) = self.failed.get() {
+            return Err(MetaError::Failed(reason.clone()));
+        }
+        if self.queue.is_closed() { Err(MetaError::Closed) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Meta for Embedded {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, MetaError> {
+        self.shared.check()?;
+        Ok(self.shared.image.read().get(key).cloned())
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, MetaError> {
+        self.shared.check()?;
+        let image = self.shared.image.read();
+        Ok(Listing { revision: image.revision(), entries: image.under(prefix).cloned().collect() })
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, MetaError> {
+        txn.check()?;
+        self.submit(|answer| Command::Txn(txn, answer)).await
+    }
+
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, MetaError> {
+        self.shared.check()?;
+        Ok(Watch::new(Watcher::new(Arc::clone(&self.shared), prefix, from)))
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<Lease, MetaError> {
+        if ttl > LEASE_TTL_MAX {
+            return Err(MetaError::Invalid(format!(
+                "a lease of {ttl:?}, at most {LEASE_TTL_MAX:?} is allowed"
+            )));
+        }
+        let ttl = ttl.max(LEASE_TTL_MIN);
+        self.submit(|answer| Command::Grant(ttl, answer)).await
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<Lease, MetaError> {
+        self.shared.check()?;
+        let ttl = self.shared.leases.renew(lease, self.shared.clock.elapsed());
+        ttl.map(|ttl| Lease { id: lease, ttl }).ok_or(MetaError::LeaseNotFound(lease))
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), MetaError> {
+        self.submit(|answer| Command::Revoke(lease, answer)).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

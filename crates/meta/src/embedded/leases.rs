@@ -1,0 +1,60 @@
+//! When leases end. Only the times: which keys a lease holds is in the entries.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::LeaseId;
+
+/// The running leases with their deadlines on the injected clock.
+#[derive(Debug, Default)]
+pub(super) struct Leases(Mutex<BTreeMap<LeaseId, Timer>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Timer {
+    ttl: Duration,
+    deadline: Duration,
+}
+
+impl Leases {
+    /// Leases of an earlier process, each with its full time before it.
+    pub(super) fn restore(leases: &BTreeMap<LeaseId, Duration>, now: Duration) -> Self {
+        let timer = |(id, ttl): (&LeaseId, &Duration)| (*id, Timer { ttl: *ttl, deadline: now + *ttl });
+        Self(Mutex::new(leases.iter().map(timer).collect()))
+    }
+
+    pub(super) fn begin(&self, lease: LeaseId, ttl: Duration, now: Duration) {
+        self.0.lock().insert(lease, Timer { ttl, deadline: now + ttl });
+    }
+
+    /// Postpones a lease's end, unless it has come already.
+    pub(super) fn renew(&self, lease: LeaseId, now: Duration) -> Option<Duration> {
+        let mut timers = self.0.lock();
+        let timer = timers.get_mut(&lease).filter(|timer| timer.deadline > now)?;
+        timer.deadline = now + timer.ttl;
+        Some(timer.ttl)
+    }
+
+    pub(super) fn end(&self, lease: LeaseId) {
+        self.0.lock().remove(&lease);
+    }
+
+    /// Removes and names the leases whose end has come; nobody can renew one of them after this.
+    pub(super) fn take_ended(&self, now: Duration) -> Vec<LeaseId> {
+        let mut ended = Vec::new();
+        self.0.lock().retain(|lease, timer| {
+            let running = timer.deadline > now;
+            if !running {
+                ended.push(*lease);
+            }
+            running
+        });
+        ended
+    }
+
+    /// How long until the next one ends, if all stays as it is.
+    pub(super) fn next_end(&self, now: Duration) -> Option<Duration> {
+        self.0.lock().values().map(|timer| timer.deadline.saturating_sub(now)).min()
+    }
+}
