@@ -1,0 +1,2 @@
+pub(crate) mod cutter;
+pub(crate) mod due;
