@@ -188,9 +188,16 @@ impl World {
                 assert!(self.log.contains(&(stamp, base_offset)), "a duplicate has the offset it got first");
                 let durable = self.log[..self.durable].contains(&(stamp, base_offset));
                 if durable {
-                    self.unacknowledged.retain(|waiting| *waiting != stamp);
+                    self.acknowledge(stamp);
                 }
             }
+        }
+    }
+
+    /// Acknowledgements arrive in order: one that arrives stands for those before it.
+    fn acknowledge(&mut self, stamp: Stamp) {
+        if let Some(at) = self.unacknowledged.iter().position(|waiting| *waiting == stamp) {
+            self.unacknowledged.drain(..=at);
         }
     }
 
@@ -215,7 +222,7 @@ impl World {
                     self.server.complete(stamp.id, base);
                     self.durable += 1;
                     if acknowledged {
-                        self.unacknowledged.retain(|waiting| *waiting != stamp);
+                        self.acknowledge(stamp);
                     }
                 }
             }
