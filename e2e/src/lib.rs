@@ -11,6 +11,7 @@ pub mod http;
 pub mod input;
 mod loop_disk;
 mod ports;
+pub mod raw;
 mod seaweed;
 mod server;
 mod storage;

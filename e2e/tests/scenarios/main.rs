@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod damage;
+mod hostile;
 mod offload_crash;
 mod refusals;
 mod roundtrip;
