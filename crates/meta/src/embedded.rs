@@ -117,14 +117,12 @@ impl Embedded {
     /// should end. Never resolves while all is well.
     pub async fn failed(&self) -> String {
         let mut news = self.shared.news.subscribe();
-        while news.wait_for(|news| news.ended).await.is_ok() {
-            if let Some(reason) = self.shared.failed.get() {
-                return reason.clone();
-            }
+        let _ = news.wait_for(|news| news.ended).await;
+        match self.shared.failed.get() {
+            Some(reason) => reason.clone(),
             // Closed in good order.
-            std::future::pending::<()>().await;
+            None => std::future::pending().await,
         }
-        std::future::pending().await
     }
 
     /// Looks at the clock now instead of when the next lease is due, for clocks that are moved by hand.

@@ -55,7 +55,8 @@ pub enum Creation {
     Never,
 }
 
-/// Why a store could not be opened. Nothing has been deleted or repaired by guessing.
+/// Why a store could not be opened. Nothing has been deleted or repaired by guessing, and the next
+/// attempt will find the same.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum OpenError {
     #[error("{path}: the metadata is missing; restore the file, or choose an empty data directory", path = .path.display())]
@@ -68,7 +69,7 @@ pub enum OpenError {
     )]
     NewerFormat { path: PathBuf, found: u64, known: u64 },
     #[error(
-        "{path}: the metadata is damaged: {reason}; nothing was changed, restore the file from a backup",
+        "{path}: the metadata is damaged: {reason}; nothing was repaired or deleted, restore the file from a backup",
         path = .path.display()
     )]
     Corrupt { path: PathBuf, reason: String },

@@ -7,6 +7,7 @@ use tidelog_model::{
 use super::*;
 
 /// The bytes as they were first written; they must be readable for ever.
+#[allow(clippy::needless_pass_by_value)] // It reads better at the call.
 fn check<V: Value + fmt::Debug + PartialEq>(value: V, stored: &str) {
     assert_eq!(std::str::from_utf8(&value.encode()).unwrap(), stored);
     assert_eq!(V::decode(stored.as_bytes()).unwrap(), value);
