@@ -1,0 +1,204 @@
+//! The server's way to connections: both transports on one port number.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quinn::Endpoint;
+use thiserror::Error;
+use tidelog_model::SharedClock;
+use tidelog_proto::{ALPN, v1};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::handshake::Offer;
+use crate::tls::{self, Identity, IdentityError};
+use crate::{ByteBudget, CloseCode, Connection, Limits, TransportSettings, quic, socket, tcp};
+
+/// Connections that are open and not yet accepted by the service.
+const ACCEPT_QUEUE_MAX: usize = 64;
+
+/// Tries to find a number that is free for both transports, when any will do.
+const ANY_PORT_TRIES: usize = 16;
+
+/// What to listen on, as whom, and within which bounds.
+#[derive(Clone, Debug)]
+pub struct ListenConfig {
+    /// Port 0 takes any that is free.
+    pub addr: SocketAddr,
+    pub identity: Identity,
+    pub limits: Limits,
+    pub settings: TransportSettings,
+    /// Bounds what all connections together hold in received frames.
+    pub budget: ByteBudget,
+    /// Bounds what transport windows may add to that, beyond each connection's minimum.
+    pub windows: ByteBudget,
+    /// The server's name and version, for clients' logs.
+    pub software: String,
+    /// Sixteen bytes, or none yet.
+    pub cluster_id: Bytes,
+    pub clock: SharedClock,
+}
+
+/// Why a server cannot listen.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    #[error("the address {addr} is in use")]
+    InUse { addr: SocketAddr },
+    #[error("cannot listen on {addr}: {source}")]
+    Bind { addr: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl ListenError {
+    pub(crate) fn bind(addr: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse { addr },
+            _ => Self::Bind { addr, source },
+        }
+    }
+}
+
+/// What every connection passes on its way in.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub limits: Limits,
+    pub settings: TransportSettings,
+    pub budget: ByteBudget,
+    pub windows: ByteBudget,
+    pub offer: Offer,
+    pub connections: Arc<Semaphore>,
+    pub sockets: Arc<Semaphore>,
+    pub handshakes: Arc<Semaphore>,
+    pub sessions: tcp::Sessions,
+    pub stop: CancellationToken,
+    pub tasks: TaskTracker,
+    ready: mpsc::Sender<Connection>,
+}
+
+impl Gate {
+    /// Under load, clients that could be spoofing their address are asked to prove it.
+    pub(crate) fn handshakes_are_many(&self) -> bool {
+        self.handshakes.available_permits() < self.limits.handshakes / 2
+    }
+
+    pub(crate) async fn hand_over(&self, connection: Connection) {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => connection.close(CloseCode::SHUTTING_DOWN, ""),
+            // It fails only when the listener was dropped; the connection closes with it.
+            _ = self.ready.send(connection.clone()) => {}
+        }
+    }
+}
+
+/// A server's port.
+#[derive(Debug)]
+pub struct Listener {
+    addr: SocketAddr,
+    endpoint: Endpoint,
+    ready: mpsc::Receiver<Connection>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Listener {
+    /// Binds UDP and TCP on one number and begins to take connections in. Call it within a tokio runtime.
+    pub fn bind(config: ListenConfig) -> Result<Self, ListenError> {
+        let (endpoint, tcp) = bind_both(&config)?;
+        let tcp_addr = tcp.local_addr().map_err(|error| ListenError::bind(config.addr, error))?;
+        let listener = TcpListener::from_std(tcp).map_err(|error| ListenError::bind(config.addr, error))?;
+        let acceptor = TlsAcceptor::from(Arc::new(tls::server_config(&config.identity, ALPN)?));
+        let (ready_sender, ready) = mpsc::channel(ACCEPT_QUEUE_MAX);
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let limits = config.limits;
+        let gate = Arc::new(Gate {
+            limits,
+            settings: config.settings,
+            budget: config.budget,
+            windows: config.windows,
+            offer: Offer {
+                software: config.software,
+                cluster_id: config.cluster_id,
+                limits: stated(&limits, &config.settings),
+                clock: config.clock,
+            },
+            connections: semaphore(limits.connections),
+            sockets: semaphore(limits.sockets),
+            handshakes: semaphore(limits.handshakes),
+            sessions: tcp::Sessions::default(),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+            ready: ready_sender,
+        });
+        tasks.spawn(quic::serve(endpoint.clone(), Arc::clone(&gate)));
+        tasks.spawn(tcp::serve(listener, acceptor, gate));
+        Ok(Self { addr: tcp_addr, endpoint, ready, stop, tasks })
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The next connection, after its handshake; `None` once [`Listener::stop`] was called.
+    pub async fn accept(&mut self) -> Option<Connection> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            connection = self.ready.recv() => connection,
+        }
+    }
+
+    /// Takes no more connections in. Those that are open go on.
+    pub fn stop(&self) {
+        self.stop.cancel();
+        self.endpoint.set_server_config(None);
+    }
+
+    /// Closes what is left and waits until nothing runs any more.
+    pub async fn close(mut self, code: CloseCode, reason: &str) {
+        self.stop();
+        self.ready.close();
+        while let Some(connection) = self.ready.recv().await {
+            connection.close(code, reason);
+        }
+        self.endpoint.close(code.varint(), reason.as_bytes());
+        self.endpoint.wait_idle().await;
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+fn bind_both(config: &ListenConfig) -> Result<(Endpoint, std::net::TcpListener), ListenError> {
+    let mut tries = if config.addr.port() == 0 { ANY_PORT_TRIES } else { 1 };
+    loop {
+        tries -= 1;
+        let tcp = socket::tcp_listener(config.addr).map_err(|error| ListenError::bind(config.addr, error))?;
+        let addr = tcp.local_addr().map_err(|error| ListenError::bind(config.addr, error))?;
+        match quic::bind(config, addr) {
+            Ok(endpoint) => return Ok((endpoint, tcp)),
+            Err(ListenError::InUse { .. }) if tries > 0 => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The limits as the hello reply states them.
+fn stated(limits: &Limits, settings: &TransportSettings) -> v1::Limits {
+    let clamp = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    v1::Limits {
+        header_bytes_max: clamp(limits.frames.header_bytes),
+        payload_bytes_max: clamp(limits.frames.payload_bytes),
+        streams_max: clamp(limits.streams),
+        idle_timeout_ms: u32::try_from(settings.idle_timeout.as_millis()).unwrap_or(u32::MAX),
+    }
+}
+
+fn semaphore(permits: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)))
+}

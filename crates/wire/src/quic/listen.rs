@@ -1,0 +1,154 @@
+//! The server's side of QUIC connections.
+//!
+//! Before a client has proved its address, quinn sends it at most three times what it sent (RFC 9000,
+//! 8.1); when many handshakes are under way, it must prove it first, which costs us no state.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{Endpoint, Incoming, TokioRuntime, VarInt};
+use tidelog_proto::ALPN;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::{Link, endpoint_config, server_config, stream};
+use crate::connection::{Held, Link as AnyLink};
+use crate::handshake::{judge, welcome};
+use crate::limits::FrameLimits;
+use crate::listener::{Gate, ListenConfig, ListenError};
+use crate::session::{SessionParts, SessionTask};
+use crate::{BytePermit, CloseCode, Connection, Peer, Transport, WireError, socket};
+
+/// How long a refused client may take to read why.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(crate) fn bind(config: &ListenConfig, addr: SocketAddr) -> Result<Endpoint, ListenError> {
+    let server = server_config(&config.identity, ALPN, &config.limits, &config.settings)?;
+    let socket = socket::udp(addr, &config.settings).map_err(|error| ListenError::bind(addr, error))?;
+    let endpoint = endpoint_config(&config.settings);
+    Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime))
+        .map_err(|error| ListenError::bind(addr, error))
+}
+
+/// Takes connections in until the gate closes.
+pub(crate) async fn serve(endpoint: Endpoint, gate: Arc<Gate>) {
+    loop {
+        let incoming = tokio::select! {
+            biased;
+            () = gate.stop.cancelled() => break,
+            incoming = endpoint.accept() => incoming,
+        };
+        let Some(incoming) = incoming else { break };
+        let Ok(handshake) = Arc::clone(&gate.handshakes).try_acquire_owned() else {
+            incoming.ignore();
+            continue;
+        };
+        if gate.handshakes_are_many() && incoming.may_retry() {
+            // An error means that this address is validated already, which was just ruled out.
+            let _ = incoming.retry();
+            continue;
+        }
+        let Ok(place) = Arc::clone(&gate.connections).try_acquire_owned() else {
+            debug!(peer = %incoming.remote_address(), "refused: too many connections");
+            incoming.refuse();
+            continue;
+        };
+        let gate_of_task = Arc::clone(&gate);
+        gate.tasks.spawn(async move {
+            let peer = incoming.remote_address();
+            let connection = admit(incoming, &gate_of_task, place).await;
+            drop(handshake);
+            match connection {
+                Ok(connection) => gate_of_task.hand_over(connection).await,
+                Err(error) => debug!(%peer, %error, "a QUIC handshake failed"),
+            }
+        });
+    }
+}
+
+async fn admit(
+    incoming: Incoming,
+    gate: &Gate,
+    place: OwnedSemaphorePermit,
+) -> Result<Connection, WireError> {
+    let within = gate.limits.handshake_timeout;
+    let connecting = incoming.accept().map_err(|error| WireError::from_quic(&error))?;
+    let connection = timeout(within, connecting)
+        .await
+        .map_err(|_| WireError::HandshakeTimeout)?
+        .map_err(|error| WireError::from_quic(&error))?;
+    let greeted = timeout(within, greet(connection.clone(), gate, place)).await;
+    greeted.unwrap_or_else(|_| {
+        let code = CloseCode::HANDSHAKE_TIMEOUT;
+        connection.close(code.varint(), code.to_string().as_bytes());
+        Err(WireError::HandshakeTimeout)
+    })
+}
+
+/// Hello and its reply, on a connection that TLS has secured.
+async fn greet(
+    connection: quinn::Connection,
+    gate: &Gate,
+    place: OwnedSemaphorePermit,
+) -> Result<Connection, WireError> {
+    let halves = connection.accept_bi().await.map_err(|error| WireError::from_quic(&error))?;
+    let limits = FrameLimits::handshake(gate.limits.handshake_timeout);
+    let mut session = stream(halves, limits, gate.budget.clone());
+    let hello = match session.recv.expect().await {
+        Ok(frame) => judge(&frame),
+        Err(error) => Err(error.to_error_frame()),
+    };
+    let greeted = match hello {
+        Ok(greeted) => greeted,
+        Err(error) => {
+            let code = close_code(&error);
+            let _ = timeout(REFUSAL_TIMEOUT, session.fail(&error, code)).await;
+            connection.close(code.varint(), error.message.as_bytes());
+            return Err(error.into());
+        }
+    };
+    welcome(&mut session, &gate.offer, greeted.version, bytes::Bytes::new()).await?;
+    let held = Held { _place: Some(place), _windows: widen(&connection, gate) };
+    let peer = Peer {
+        addr: connection.remote_address(),
+        version: greeted.version,
+        software: greeted.software,
+        client_id: greeted.client_id,
+        cluster_id: bytes::Bytes::new(),
+        limits: tidelog_proto::v1::Limits::default(),
+    };
+    let link = Link { connection, limits: gate.limits.frames, budget: gate.budget.clone(), _endpoint: None };
+    let (parts, notices) = SessionParts::new();
+    let task = SessionTask::new(session, Transport::Quic, &parts, notices, &gate.settings);
+    gate.tasks.spawn(task.run());
+    Ok(Connection::new(AnyLink::Quic(link), peer, parts, held))
+}
+
+/// Raises the connection's windows by what the budget for windows still has, up to the maximum. When
+/// it has nothing, the connection works with the minimum.
+fn widen(connection: &quinn::Connection, gate: &Gate) -> BytePermit {
+    let minimum = gate.settings.connection_window_bytes_min;
+    let mut window = gate.settings.connection_window_bytes_max;
+    while window > minimum {
+        // Each window counts twice: once for receiving, once for sending.
+        if let Some(permit) = gate.windows.try_acquire(window as usize * 2) {
+            connection.set_receive_window(VarInt::from_u32(window));
+            connection.set_send_window(u64::from(window));
+            return permit;
+        }
+        window /= 2;
+    }
+    BytePermit::none()
+}
+
+fn close_code(error: &tidelog_proto::v1::Error) -> CloseCode {
+    use tidelog_model::ErrorCode;
+    match ErrorCode::from_code(error.code) {
+        Some(ErrorCode::UnsupportedVersion) => CloseCode::VERSION,
+        Some(ErrorCode::AuthenticationFailed) => CloseCode::AUTHENTICATION,
+        Some(ErrorCode::RequestTimedOut) => CloseCode::HANDSHAKE_TIMEOUT,
+        _ => CloseCode::PROTOCOL_VIOLATION,
+    }
+}
