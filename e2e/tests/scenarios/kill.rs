@@ -1,0 +1,83 @@
+//! kill -9 under load, again and again: nothing acknowledged is lost, nothing is doubled.
+
+use std::time::Duration;
+
+use tidelog_e2e::{Server, ServerOptions, Workspace, until};
+use tokio::runtime::Runtime;
+
+use crate::workload::{Load, check, read_all};
+
+/// A reproducible choice: the seed is printed when a test fails.
+pub struct Choice(u64);
+
+impl Choice {
+    pub fn from_environment() -> Self {
+        let seed = std::env::var("TIDELOG_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = seed.unwrap_or(20_261_121);
+        println!("TIDELOG_SEED={seed}");
+        Self(seed)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// So many kills under load, with offloads and evictions among them.
+pub fn survive_kills(rounds: u64) {
+    let mut choice = Choice::from_environment();
+    let workspace = Workspace::new();
+    let mut server = Server::start(&workspace, ServerOptions::default());
+    let cli = server.cli();
+    cli.create_topic("killed", 4, &["segment.bytes=1048576"]);
+    let runtime = Runtime::new().expect("a runtime");
+    let load = runtime.block_on(Load::start(&server, "killed", 3));
+    for round in 0..rounds {
+        let enough = load.acknowledged() + 200 + choice.below(3_000);
+        let what = format!("round {round}: {enough} records are acknowledged");
+        until(Duration::from_mins(1), &what, || (load.acknowledged() >= enough).then_some(()));
+        match choice.below(4) {
+            0 => cli.offload("killed"),
+            1 => {
+                cli.offload("killed");
+                cli.evict("killed");
+            }
+            _ => {}
+        }
+        server.kill_and_restart();
+    }
+    let outcome = runtime.block_on(load.finish());
+    assert!(outcome.acknowledged.len() as u64 > rounds * 100, "hardly any load");
+    check(&outcome, &runtime.block_on(read_all(&server, "killed")), "after the last kill");
+
+    cli.offload("killed");
+    cli.evict("killed");
+    cli.storage("killed").assert_only_in_bucket();
+    check(&outcome, &runtime.block_on(read_all(&server, "killed")), "from the bucket");
+    let _ = cli.run(&["bucket", "verify", &server.bucket_url()]).ok();
+}
+
+#[test]
+fn twenty_five_kills_under_load_lose_nothing_acknowledged_and_double_nothing() {
+    survive_kills(25);
+}
+
+#[test]
+fn a_graceful_stop_under_load_loses_nothing_and_doubles_nothing() {
+    let workspace = Workspace::new();
+    let mut server = Server::start(&workspace, ServerOptions::default());
+    server.cli().create_topic("stopped", 2, &[]);
+    let runtime = Runtime::new().expect("a runtime");
+    let load = runtime.block_on(Load::start(&server, "stopped", 2));
+    for _ in 0..3 {
+        let enough = load.acknowledged() + 2_000;
+        until(Duration::from_mins(1), "progress", || (load.acknowledged() >= enough).then_some(()));
+        assert!(server.terminate().success(), "{}", server.log());
+        server.restart();
+    }
+    let outcome = runtime.block_on(load.finish());
+    check(&outcome, &runtime.block_on(read_all(&server, "stopped")), "after three stops");
+}
