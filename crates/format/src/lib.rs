@@ -4,6 +4,7 @@ pub mod batch;
 pub mod checksum;
 mod cursor;
 pub mod descriptor;
+pub mod journal;
 pub mod key;
 pub mod manifest;
 pub mod object;
