@@ -40,7 +40,7 @@ pub use builder::{BatchBuilder, BatchOptions};
 pub use error::BatchError;
 pub use header::{Attributes, BatchHeader, HEADER_BYTES, header};
 pub use patch::{assign, recompress, stamp_append_time, stamp_producer};
-pub use record::{Header, HeaderRef, Record, Records};
+pub use record::{Header, HeaderRef, RECORD_BYTES_SPREAD, Record, Records, record_bytes};
 pub use run::{Batches, split};
 
 use crate::checksum::crc32c;

@@ -13,7 +13,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tidelog_model::limits::HEADERS_PER_RECORD_MAX;
 use tidelog_model::{Offset, TimestampMs, TimestampType};
 
@@ -116,6 +116,17 @@ impl Fields<'_> {
     }
 }
 
+/// What a record takes as the only one of its batch. In a later place it takes up to
+/// [`RECORD_BYTES_SPREAD`] more: its timestamp and its offset are then further from the batch's.
+pub fn record_bytes(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[HeaderRef<'_>]) -> usize {
+    let body = Fields { timestamp_delta: 0, offset_delta: 0, key, value, headers }.body_bytes();
+    varint::size(body as i64) + body
+}
+
+/// How much larger than [`record_bytes`] says a record can be: nine bytes more of a timestamp, four of
+/// an offset, one of its length.
+pub const RECORD_BYTES_SPREAD: usize = 14;
+
 fn put_number(value: i64, out: &mut BytesMut) {
     let mut number = [0; varint::VARINT_BYTES_MAX];
     let end = varint::put(&mut number, 0, value);
@@ -156,25 +167,22 @@ impl Records {
             .and_then(|n| usize::try_from(n).ok())
             .filter(|n| *n <= rest.len())
             .ok_or("its length is wrong")?;
-        let start = self.rest.len() - rest.len();
-        let body = self.rest.slice(start..start + body_bytes);
-        let record = self.read_body(&body)?;
-        self.rest = self.rest.slice(start + body_bytes..);
+        let record = self.read_body(&rest[..body_bytes])?;
+        let read = self.rest.len() - rest.len() + body_bytes;
+        self.rest.advance(read);
         Ok(record)
     }
 
-    fn read_body(&self, body: &Bytes) -> Result<Record, &'static str> {
-        let mut rest = &body[..];
-        let (_attributes, after) = rest.split_first().ok_or("it is empty")?;
-        rest = after;
+    fn read_body(&self, body: &[u8]) -> Result<Record, &'static str> {
+        let (_attributes, mut rest) = body.split_first().ok_or("it is empty")?;
         let timestamp_delta = varint::take(&mut rest).ok_or("its timestamp is cut short")?;
         let offset_delta = varint::take_i32(&mut rest)
             .and_then(|delta| u32::try_from(delta).ok())
             .filter(|delta| *delta <= self.header.last_offset_delta)
             .ok_or("its offset lies outside the batch")?;
-        let key = take_optional(body, &mut rest)?;
-        let value = take_optional(body, &mut rest)?;
-        let headers = take_headers(body, &mut rest)?;
+        let key = self.take_optional(&mut rest)?;
+        let value = self.take_optional(&mut rest)?;
+        let headers = self.take_headers(&mut rest)?;
         if !rest.is_empty() {
             return Err("bytes are left over");
         }
@@ -186,6 +194,34 @@ impl Records {
         };
         let offset = self.header.base_offset + u64::from(offset_delta);
         Ok(Record { offset, timestamp, key, value, headers })
+    }
+
+    /// Takes a length and as many bytes off the front of `rest`, as a part of the batch's memory.
+    fn take_optional(&self, rest: &mut &[u8]) -> Result<Option<Bytes>, &'static str> {
+        let length = match varint::take_i32(rest).ok_or("a length is cut short")? {
+            -1 => return Ok(None),
+            length => usize::try_from(length).map_err(|_| "a length is negative")?,
+        };
+        let (taken, after) = rest.split_at_checked(length).ok_or("a length passes its end")?;
+        *rest = after;
+        Ok(Some(self.rest.slice_ref(taken)))
+    }
+
+    fn take_headers(&self, rest: &mut &[u8]) -> Result<Vec<Header>, &'static str> {
+        let count = varint::take_i32(rest)
+            .and_then(|count| usize::try_from(count).ok())
+            .ok_or("its header count is wrong")?;
+        // A header takes two bytes at least, so that a count cannot claim more than is there.
+        if count > HEADERS_PER_RECORD_MAX || count > rest.len() / 2 {
+            return Err("it claims too many headers");
+        }
+        let mut headers = Vec::with_capacity(count);
+        for _ in 0..count {
+            let key = self.take_optional(rest)?.ok_or("a header has no name")?;
+            let value = self.take_optional(rest)?;
+            headers.push(Header { key, value });
+        }
+        Ok(headers)
     }
 }
 
@@ -219,41 +255,4 @@ impl Iterator for Records {
         // A damaged batch yields fewer records than it claims, and one with bytes left over yields an error more.
         (0, Some((self.header.record_count - self.index) as usize + 1))
     }
-}
-
-/// Takes `length` bytes off `rest`, a tail of `body`, as a part of `body`'s memory.
-fn take_slice(body: &Bytes, rest: &mut &[u8], length: usize) -> Result<Bytes, &'static str> {
-    if length > rest.len() {
-        return Err("a length passes its end");
-    }
-    let start = body.len() - rest.len();
-    *rest = &rest[length..];
-    Ok(body.slice(start..start + length))
-}
-
-fn take_optional(body: &Bytes, rest: &mut &[u8]) -> Result<Option<Bytes>, &'static str> {
-    match varint::take_i32(rest).ok_or("a length is cut short")? {
-        -1 => Ok(None),
-        length => {
-            let length = usize::try_from(length).map_err(|_| "a length is negative")?;
-            take_slice(body, rest, length).map(Some)
-        }
-    }
-}
-
-fn take_headers(body: &Bytes, rest: &mut &[u8]) -> Result<Vec<Header>, &'static str> {
-    let count = varint::take_i32(rest)
-        .and_then(|count| usize::try_from(count).ok())
-        .ok_or("its header count is wrong")?;
-    // A header takes two bytes at least, so that a count cannot claim more than is there.
-    if count > HEADERS_PER_RECORD_MAX || count > rest.len() / 2 {
-        return Err("it claims too many headers");
-    }
-    let mut headers = Vec::with_capacity(count);
-    for _ in 0..count {
-        let key = take_optional(body, rest)?.ok_or("a header has no name")?;
-        let value = take_optional(body, rest)?;
-        headers.push(Header { key, value });
-    }
-    Ok(headers)
 }

@@ -8,8 +8,8 @@ use tidelog_model::{
 
 use super::{batch_of, records_of};
 use crate::batch::{
-    Batch, BatchBuilder, BatchError, BatchOptions, assign, header, recompress, split,
-    stamp_append_time, stamp_producer, verify,
+    Batch, BatchBuilder, BatchError, BatchOptions, HEADER_BYTES, RECORD_BYTES_SPREAD, assign, header,
+    recompress, record_bytes, split, stamp_append_time, stamp_producer, verify,
 };
 
 #[derive(Clone, Debug)]
@@ -61,6 +61,18 @@ proptest! {
                 got.headers.iter().map(|h| (h.name().into_owned(), h.value.as_ref().map(|v| v.to_vec()))).collect();
             prop_assert_eq!(&headers, &put.headers);
         }
+    }
+
+    #[test]
+    fn a_records_size_is_known_beforehand(first in plain(), second in plain()) {
+        let bytes = |r: &Plain| {
+            let headers: Vec<_> = r.headers.iter().map(|(k, v)| (k.as_str(), v.as_deref())).collect();
+            record_bytes(r.key.as_deref(), r.value.as_deref(), &headers)
+        };
+        let alone = build(std::slice::from_ref(&first), Compression::None).len();
+        prop_assert_eq!(alone, HEADER_BYTES + bytes(&first));
+        let both = build(&[first, second.clone()], Compression::None).len();
+        prop_assert!((bytes(&second)..=bytes(&second) + RECORD_BYTES_SPREAD).contains(&(both - alone)));
     }
 
     #[test]
