@@ -95,3 +95,27 @@ fn say_fallback(path: &Path, error: &std::io::Error) {
         path.display()
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(text: &str) -> Input {
+        Input { name: "text".to_owned(), bytes: text.as_bytes().to_vec() }
+    }
+
+    #[test]
+    fn shares_together_are_the_whole() {
+        let whole = input("a\nb\n\nd\ne\n");
+        assert_eq!(whole.line_count(), 5);
+        assert_eq!(whole.share(0, 2).bytes, b"a\n\ne\n");
+        assert_eq!(whole.share(1, 2).bytes, b"b\nd\n");
+        assert_eq!((0..3).map(|part| whole.share(part, 3).line_count()).sum::<u64>(), 5);
+    }
+
+    #[test]
+    fn a_head_ends_with_a_line() {
+        assert_eq!(input("aaa\nbbb\nccc\n").head(9).bytes, b"aaa\nbbb\n");
+        assert_eq!(input("aaa\n").head(100).bytes, b"aaa\n");
+    }
+}
