@@ -4,11 +4,16 @@
 //! or a bucket is.
 
 mod clock;
+pub mod config;
 pub mod crash;
+pub mod http;
+pub mod metrics;
 mod supervisor;
 pub mod telemetry;
 
 pub use clock::SystemClock;
+pub use http::Readiness;
+pub use metrics::Metrics;
 pub use supervisor::{Fatal, Supervisor, Unfinished};
 pub use telemetry::{LogFormat, TelemetryError};
 pub use tokio_util::sync::CancellationToken;
