@@ -1,9 +1,28 @@
-//! The store.
-#![allow(dead_code)]
+//! The store: the partitions that a node leads.
+//!
+//! Gives every batch its place, keeps the hot tier's journal and the bucket in step, recognises repeated
+//! batches, answers where a record is, and looks after the topics. Knows nothing of connections: it is
+//! called through the traits of `tidelog-peer`.
+
+mod boot;
 mod error;
+mod fetch;
+mod journal_sink;
+mod node;
 mod offload;
+mod open;
+mod options;
 mod partition;
 mod produce;
 mod producer_ids;
+mod retention;
+mod store;
 mod tiered;
 mod topics;
+
+pub use boot::bucket::OwnerError;
+pub use boot::identity::IdentityError;
+pub use boot::recovery::Gap;
+pub use open::{OpenError, Parts};
+pub use options::StoreOptions;
+pub use store::Store;

@@ -110,7 +110,7 @@ impl LogState {
     pub(crate) fn append(&mut self, header: &BatchHeader, now: TimestampMs) -> Option<Place> {
         let base_offset = self.log_end;
         let next_offset = base_offset.checked_add(u64::from(header.last_offset_delta) + 1)?;
-        let starts_epoch = self.epochs.last() != Some(self.leadership);
+        let starts_epoch = self.starts_epoch();
         if starts_epoch {
             self.epochs.start(self.leadership, base_offset);
         }
@@ -141,6 +141,11 @@ impl LogState {
         }
     }
 
+    /// Whether the next batch is the first of its leadership.
+    pub(crate) fn starts_epoch(&self) -> bool {
+        self.epochs.last() != Some(self.leadership)
+    }
+
     pub(crate) fn expire_producers(&mut self, now: TimestampMs) {
         self.producers.expire(now);
     }
@@ -166,6 +171,20 @@ impl LogState {
         self.log_end = header.next_offset();
         self.high_watermark = self.log_end;
         true
+    }
+
+    /// Recovery: what lies before `offset` is lost.
+    pub(crate) fn skip_to(&mut self, offset: Offset) {
+        self.log_end = self.log_end.max(offset);
+        self.high_watermark = self.log_end;
+    }
+
+    /// Recovery: the log was cut; nothing from `end` on exists.
+    pub(crate) fn truncate(&mut self, end: Offset) {
+        self.log_end = self.log_end.min(end);
+        self.high_watermark = self.high_watermark.min(end);
+        self.epochs = EpochHistory::restore(self.epochs.until(end));
+        self.producers.truncate(end);
     }
 
     /// The records below are deleted. Never goes back.

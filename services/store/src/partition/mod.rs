@@ -110,6 +110,11 @@ impl Partition {
         Ok(ack)
     }
 
+    /// Whether the next batch needs the journal to be told of a leadership first.
+    pub(crate) fn starts_epoch(&self) -> bool {
+        self.cell.lock().log.starts_epoch()
+    }
+
     /// Waits for a change from the moment this is first polled or enabled.
     pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
         self.changed.notified()
@@ -125,11 +130,13 @@ impl Partition {
         self.changed.notify_waiters();
     }
 
-    /// The partition's state was found after all.
-    pub(crate) fn recovered(&self, log: LogState) {
+    /// The partition's state was found after all. `before_appends` runs when it is part of checkpoints
+    /// and before anything can be appended to it.
+    pub(crate) fn recovered(&self, log: LogState, before_appends: impl FnOnce()) {
         let mut cell = self.cell.lock();
         cell.log = log;
         cell.status = Status::Serving;
+        before_appends();
         drop(cell);
         self.changed.notify_waiters();
     }
@@ -139,11 +146,12 @@ impl Partition {
         let cell = self.cell.lock();
         cell.check(self.id)?;
         let log = &cell.log;
+        let tiered_end = cell.tiered.end(log.log_start());
         Ok(Marks {
             log_start: log.log_start(),
-            // With nothing local, reading locally starts where the next record will be.
-            local_start: local_start.unwrap_or(log.log_end()).max(log.log_start()),
-            tiered_end: cell.tiered.end(log.log_start()),
+            // With nothing local, everything is in the bucket.
+            local_start: local_start.unwrap_or(tiered_end).max(log.log_start()),
+            tiered_end,
             last_stable: log.last_stable(),
             high_watermark: log.high_watermark(),
             log_end: log.log_end(),
@@ -253,10 +261,9 @@ impl Completion {
         self.partition.changed.notify_waiters();
     }
 
-    /// The journal failed; whether the batch will be there after a restart is unknown.
-    pub(crate) fn failed(self, reason: &str) {
-        let message = format!("{}: {reason}; the outcome is unknown", self.partition.id);
-        let error = StoreError::new(ErrorCode::StorageError, message);
+    /// The journal takes nothing more; `code` says whether the batch may be there after a restart.
+    pub(crate) fn failed(self, code: ErrorCode, reason: &str) {
+        let error = StoreError::new(code, format!("{}: {reason}", self.partition.id));
         for late in self.partition.fail(&error) {
             late.sender.send(Err(error.clone()));
         }

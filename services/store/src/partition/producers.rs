@@ -156,6 +156,15 @@ impl Producers {
         self.complete(stamp.id, base_offset);
     }
 
+    /// Nothing from `end` on exists; what older batches were pushed out by it is not known any more.
+    pub(crate) fn truncate(&mut self, end: Offset) {
+        self.entries.retain(|_, producer| {
+            assert_eq!(producer.in_flight, 0, "a log is not cut while batches are in flight");
+            producer.batches.retain(|batch| batch.base_offset < end);
+            !producer.batches.is_empty()
+        });
+    }
+
     /// The durable part, ordered by producer id. What has been idle for too long is left out.
     pub(crate) fn snapshot(&self, now: TimestampMs) -> Vec<ProducerEntry> {
         let alive = self.entries.iter().filter(|(_, producer)| !producer.is_idle(now));

@@ -41,7 +41,7 @@ fn leadership(epoch: u32) -> Leadership {
 fn partition(epoch: u32) -> Arc<Partition> {
     let topic = TopicId::from_bytes([1; 16]);
     let id = TopicPartition::new(topic, PartitionId(0));
-    let topic = Topic::new(topic, TopicName::new("t").unwrap(), 1, NOW, TopicConfig::default());
+    let topic = Topic::new(topic, TopicName::new("t").unwrap(), 1, NOW, (Revision(1), TopicConfig::default()));
     let tiered = Tiered::stored(Revision(1), None);
     Partition::new(id, topic, LogState::empty(leadership(epoch)), tiered)
 }
@@ -95,7 +95,7 @@ async fn a_failed_journal_leaves_outcomes_unknown_and_takes_no_more() {
     let (partition, mut queue) = (partition(1), Queue::default());
     let first = partition.append(records(1, Some((7, 0))), NOW, &mut queue).unwrap();
     let repeated = partition.append(records(1, Some((7, 0))), NOW, &mut queue).unwrap();
-    queue.batches.remove(0).2.failed("input/output error");
+    queue.batches.remove(0).2.failed(ErrorCode::StorageError, "input/output error");
     for outcome in [first.await, repeated.await] {
         let error = outcome.unwrap_err();
         assert_eq!(error.code, ErrorCode::StorageError);

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use tidelog_meta::Revision;
 use tidelog_model::{ErrorCode, PartitionId, TimestampMs, TopicConfig, TopicId, TopicName, TopicPartition};
 use tidelog_peer::{StoreError, TopicInfo, TopicRef};
 
@@ -16,7 +18,9 @@ pub(crate) struct Topic {
     pub(crate) name: TopicName,
     pub(crate) partitions: u32,
     pub(crate) created: TimestampMs,
-    config: RwLock<Arc<TopicConfig>>,
+    config: RwLock<(Revision, Arc<TopicConfig>)>,
+    /// The revision of the settings that the bucket was told of by this process.
+    described: AtomicU64,
 }
 
 impl Topic {
@@ -25,17 +29,35 @@ impl Topic {
         name: TopicName,
         partitions: u32,
         created: TimestampMs,
-        config: TopicConfig,
+        config: (Revision, TopicConfig),
     ) -> Arc<Self> {
-        Arc::new(Self { id, name, partitions, created, config: RwLock::new(Arc::new(config)) })
+        let config = RwLock::new((config.0, Arc::new(config.1)));
+        Arc::new(Self { id, name, partitions, created, config, described: AtomicU64::new(0) })
     }
 
     pub(crate) fn config(&self) -> Arc<TopicConfig> {
-        Arc::clone(&self.config.read())
+        Arc::clone(&self.config.read().1)
     }
 
-    pub(crate) fn set_config(&self, config: TopicConfig) {
-        *self.config.write() = Arc::new(config);
+    /// When the settings were last changed.
+    pub(crate) fn revision(&self) -> Revision {
+        self.config.read().0
+    }
+
+    pub(crate) fn described(&self) -> Revision {
+        Revision(self.described.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_described(&self, revision: Revision) {
+        self.described.fetch_max(revision.0, Ordering::Relaxed);
+    }
+
+    /// Takes over settings, unless newer ones are there already.
+    pub(crate) fn set_config(&self, revision: Revision, config: TopicConfig) {
+        let mut current = self.config.write();
+        if revision > current.0 {
+            *current = (revision, Arc::new(config));
+        }
     }
 
     pub(crate) fn info(&self) -> TopicInfo {
@@ -43,7 +65,7 @@ impl Topic {
             id: self.id,
             name: self.name.clone(),
             partitions: self.partitions,
-            config: TopicConfig::clone(&self.config.read()),
+            config: TopicConfig::clone(&self.config()),
             created: self.created,
         }
     }
@@ -77,7 +99,10 @@ impl Catalog {
         let Some(topic) = maps.topics.remove(&topic) else {
             return Vec::new();
         };
-        maps.names.remove(&topic.name);
+        // The name may have another topic by now.
+        if maps.names.get(&topic.name) == Some(&topic.id) {
+            maps.names.remove(&topic.name);
+        }
         ids(&topic).filter_map(|id| maps.partitions.remove(&id)).collect()
     }
 

@@ -1,0 +1,51 @@
+//! What everything in a store shares.
+
+use std::sync::Arc;
+
+use tidelog_cold::descriptor::Descriptors;
+use tidelog_cold::{Bucket, ColdReader, Tier};
+use tidelog_journal::{Directory, Journal};
+use tidelog_meta::SharedMeta;
+use tidelog_meta::value::{Cluster, Leader};
+use tidelog_model::SharedClock;
+use tidelog_peer::StoreError;
+
+use crate::boot::bucket::Owner;
+use crate::offload::scheduler::Offloader;
+use crate::producer_ids::ProducerIdSource;
+use crate::topics::catalog::Catalog;
+use crate::topics::scribe::Scribe;
+
+/// Who this store is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) cluster: Cluster,
+    /// This start of this node, as leader of its partitions.
+    pub(crate) leader: Leader,
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) identity: Identity,
+    pub(crate) clock: SharedClock,
+    pub(crate) meta: SharedMeta,
+    pub(crate) journal: Journal,
+    pub(crate) bucket: Bucket,
+    pub(crate) descriptors: Descriptors,
+    pub(crate) tier: Tier,
+    pub(crate) cold: ColdReader,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) producer_ids: ProducerIdSource,
+    pub(crate) scribe: Arc<Scribe>,
+    pub(crate) offloader: Offloader,
+    pub(crate) bucket_owner: Owner,
+    /// Holds the data directory's lock.
+    pub(crate) _directory: Directory,
+}
+
+impl Node {
+    /// Nothing is written to the bucket before it was seen to be ours.
+    pub(crate) async fn owner(&self) -> Result<(), StoreError> {
+        self.bucket_owner.verify(&self.bucket, &self.identity.cluster, self.clock.now()).await
+    }
+}

@@ -1,0 +1,231 @@
+//! Decides when what goes to the bucket.
+//!
+//! One task looks at all partitions a few times a second, starts passes over the journal for those that
+//! are due, and answers commands. Partitions that failed are left alone for a while, longer each time;
+//! the hot tier goes on taking records meanwhile, and the backlog shows in every description.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidelog_model::{ErrorCode, Offset, TopicPartition};
+use tidelog_peer::StoreError;
+use tidelog_runtime::CancellationToken;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::due::{self, Candidate, PassLimits};
+use super::error::OffloadError;
+use super::job::Job;
+use super::pass::{self, Outcome};
+use crate::node::Node;
+use crate::partition::Partition;
+
+/// How often partitions are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Passes at a time: while one waits for its last uploads, the next one reads.
+const PASSES_MAX: usize = 2;
+
+/// Commands that wait to be looked at.
+const COMMANDS_MAX: usize = 256;
+
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// Asks for offloads. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Offloader {
+    commands: mpsc::Sender<Command>,
+}
+
+/// Move these partitions up to these offsets, now.
+#[derive(Debug)]
+struct Command {
+    targets: HashMap<TopicPartition, Offset>,
+    reply: oneshot::Sender<Result<(), StoreError>>,
+}
+
+impl Offloader {
+    /// A handle, and what [`Scheduler`] listens to.
+    pub(crate) fn new() -> (Self, Inbox) {
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        (Self { commands }, Inbox(inbox))
+    }
+
+    /// Moves everything readable of `partitions` to the bucket; returns when the pointers are committed.
+    pub(crate) async fn offload(&self, partitions: &[Arc<Partition>]) -> Result<(), StoreError> {
+        let stopped = || StoreError::from(ErrorCode::ShuttingDown);
+        let targets = partitions.iter().map(|partition| (partition.id, partition.untiered().1)).collect();
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command { targets, reply }).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+/// Where the scheduler gets its commands from.
+#[derive(Debug)]
+pub(crate) struct Inbox(mpsc::Receiver<Command>);
+
+#[derive(Clone, Copy, Debug)]
+struct Backoff {
+    failures: u32,
+    until: Instant,
+}
+
+pub(crate) struct Scheduler {
+    node: Arc<Node>,
+    limits: PassLimits,
+    commands: Vec<Command>,
+    busy: HashSet<TopicPartition>,
+    backoff: HashMap<TopicPartition, Backoff>,
+    passes: JoinSet<Vec<Outcome>>,
+}
+
+impl Scheduler {
+    pub(crate) fn new(node: Arc<Node>, limits: PassLimits) -> Self {
+        Self {
+            node,
+            limits,
+            commands: Vec::new(),
+            busy: HashSet::new(),
+            backoff: HashMap::new(),
+            passes: JoinSet::new(),
+        }
+    }
+
+    /// Runs until cancelled. Passes that are under way are dropped then: what they uploaded without
+    /// publishing is repeated after the next start.
+    pub(crate) async fn run(mut self, mut inbox: Inbox, stop: CancellationToken) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(ended) = self.passes.join_next() => match ended {
+                    Ok(outcomes) => self.on_pass_ended(outcomes),
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Err(_) => {}
+                },
+                command = inbox.0.recv() => match command {
+                    Some(command) => self.commands.push(command),
+                    None => return,
+                },
+                _ = look.tick() => {}
+            }
+            self.start_passes();
+            self.answer_commands();
+        }
+    }
+
+    fn start_passes(&mut self) {
+        while self.passes.len() < PASSES_MAX {
+            let jobs = self.choose();
+            if jobs.is_empty() {
+                return;
+            }
+            self.busy.extend(jobs.iter().map(|job| job.partition.id));
+            self.passes.spawn(pass::run(Arc::clone(&self.node), jobs));
+        }
+    }
+
+    fn choose(&self) -> Vec<Job> {
+        let now = self.node.clock.now();
+        let mut partitions = HashMap::new();
+        let mut candidates = Vec::new();
+        for partition in self.node.catalog.partitions() {
+            if let Some(candidate) = self.candidate(&partition) {
+                candidates.push(candidate);
+                partitions.insert(partition.id, partition);
+            }
+        }
+        let pressure_bytes = self.node.journal.pressure_bytes();
+        due::select(candidates, now, pressure_bytes, self.limits)
+            .into_iter()
+            .map(|candidate| {
+                let partition = partitions.remove(&candidate.partition).expect("one candidate each");
+                let (start, end) = partition.untiered();
+                Job { partition, start, end, target_bytes: candidate.target_bytes() }
+            })
+            .collect()
+    }
+
+    fn candidate(&self, partition: &Partition) -> Option<Candidate> {
+        let (start, end) = partition.untiered();
+        if start >= end || self.busy.contains(&partition.id) || partition.check().is_err() {
+            return None;
+        }
+        let commanded = self.commands.iter().any(|command| {
+            command.targets.get(&partition.id).is_some_and(|target| *target > start)
+        });
+        let rests = self.backoff.get(&partition.id).is_some_and(|backoff| backoff.until > Instant::now());
+        if rests && !commanded {
+            return None;
+        }
+        let local = self.node.journal.local(partition.id)?;
+        let config = partition.topic.config();
+        Some(Candidate {
+            partition: partition.id,
+            untiered_bytes: local.uncovered_bytes,
+            oldest_append: local.oldest_uncovered_append?,
+            segment_bytes: config.segment_bytes,
+            age_ms_max: config.tier_max_age_ms,
+            commanded,
+        })
+    }
+
+    fn on_pass_ended(&mut self, outcomes: Vec<Outcome>) {
+        let mut failures = Vec::new();
+        for Outcome { partition, result } in outcomes {
+            self.busy.remove(&partition);
+            match result {
+                Ok(()) => {
+                    self.backoff.remove(&partition);
+                }
+                Err(error) => {
+                    self.back_off(partition);
+                    self.fail_commands(partition, &error);
+                    failures.push((partition, error));
+                }
+            }
+        }
+        if let Some((partition, error)) = failures.first() {
+            let partitions = failures.len();
+            tracing::warn!(%partition, partitions, %error, "records could not be moved to the bucket; trying again");
+        }
+    }
+
+    fn back_off(&mut self, partition: TopicPartition) {
+        let failures = self.backoff.get(&partition).map_or(0, |backoff| backoff.failures);
+        let wait = BACKOFF_FIRST.saturating_mul(1 << failures.min(16)).min(BACKOFF_MAX);
+        let backoff = Backoff { failures: failures + 1, until: Instant::now() + wait };
+        self.backoff.insert(partition, backoff);
+    }
+
+    fn fail_commands(&mut self, partition: TopicPartition, error: &OffloadError) {
+        let (failed, rest) = std::mem::take(&mut self.commands)
+            .into_iter()
+            .partition(|command| command.targets.contains_key(&partition));
+        self.commands = rest;
+        for command in failed {
+            let Command { reply, .. } = command;
+            let _ = reply.send(Err(error.to_store_error()));
+        }
+    }
+
+    /// Answers the commands whose partitions have all reached their targets, or are gone.
+    fn answer_commands(&mut self) {
+        let node = &self.node;
+        let open = |(id, target): (&TopicPartition, &Offset)| {
+            node.catalog.partition(*id).is_ok_and(|partition| partition.untiered().0 < *target)
+        };
+        let (waiting, done): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.commands).into_iter().partition(|command| command.targets.iter().any(open));
+        self.commands = waiting;
+        for command in done {
+            let _ = command.reply.send(Ok(()));
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Opening a store: identity, leadership, recovery, and the tasks that run from then on.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use thiserror::Error;
+use tidelog_cold::{Bucket, ColdReader, Tier};
+use tidelog_cold::descriptor::Descriptors;
+use tidelog_format::pointer::Pointer;
+use tidelog_journal::{Checkpoints, Directory, Journal, JournalConfig, PartitionCheckpoint, RecoveryReport};
+use tidelog_meta::value::{Cluster, Topic as TopicRecord};
+use tidelog_meta::{Meta, MetaError, Revision, SharedMeta, Stored, Txn, TxnOutcome, TypedMeta as _, keys};
+use tidelog_model::{ClusterId, ErrorCode, Incarnation, SharedClock, TopicId, TopicPartition};
+use tidelog_peer::StoreError;
+use tidelog_runtime::Supervisor;
+
+use crate::boot::bucket::{self, Owner, OwnerError};
+use crate::boot::identity::{self, IdentityError};
+use crate::boot::leadership::{self, Led};
+use crate::boot::recovery::{Gap, Recovered, Recovery};
+use crate::boot::refill;
+use crate::node::{Identity, Node};
+use crate::offload::scheduler::{Inbox, Offloader, Scheduler};
+use crate::options::StoreOptions;
+use crate::partition::epochs::Leadership;
+use crate::partition::log_state::LogState;
+use crate::partition::{Partition, Status};
+use crate::producer_ids::ProducerIdSource;
+use crate::retention;
+use crate::store::Store;
+use crate::tiered::Tiered;
+use crate::topics::catalog::{self, Catalog, Topic};
+use crate::topics::scribe::{self, Scribe};
+
+/// What a store stands on. The caller opens these, in this order; the directory's lock comes first.
+#[derive(Debug)]
+pub struct Parts {
+    /// The data directory, held for as long as the store is open.
+    pub directory: Directory,
+    pub meta: SharedMeta,
+    pub journal: JournalConfig,
+    pub bucket: Bucket,
+    pub cold: ColdReader,
+    pub clock: SharedClock,
+}
+
+/// Why a store does not open. Nothing was deleted.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Bucket(#[from] OwnerError),
+    #[error("the journal: {0}")]
+    Journal(#[from] tidelog_journal::OpenError),
+    #[error("the journal misses records of partition {}: offset {} is followed by {}", .0.partition, .0.expected, .0.found)]
+    Gap(Gap),
+    #[error(
+        "the journal has records of topic {0}, which the metadata store does not know: the metadata is not \
+         the one these records were written under"
+    )]
+    UnknownTopic(TopicId),
+    #[error("the metadata store: {0}")]
+    Meta(#[from] MetaError),
+    #[error("the metadata store has the key {0:?}, which is about nothing known")]
+    StrangeKey(String),
+}
+
+/// What the metadata store knows of topics and partitions.
+struct Known {
+    topics: Vec<(TopicId, Stored<TopicRecord>)>,
+    led: HashMap<TopicPartition, Led>,
+    pointers: HashMap<TopicPartition, (Pointer, Revision)>,
+}
+
+impl Store {
+    /// Opens the store and starts its tasks under `supervisor`. Records that were acknowledged before
+    /// are there when this returns.
+    pub async fn open(
+        options: StoreOptions,
+        parts: Parts,
+        supervisor: &Supervisor,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        let Parts { directory, meta, journal, bucket, cold, clock } = parts;
+        let bucket_owner = Owner::default();
+        let cluster = cluster(&meta, &bucket, &clock, &bucket_owner).await?;
+        let leader = identity::claim(&*meta, options.node, directory.id(), directory.boot()).await?;
+        let known = read(&meta, leadership::take_over(&*meta, leader).await?).await?;
+        let catalog = Arc::new(Catalog::default());
+        let pointers = known.pointers.iter().map(|(id, (pointer, _))| (*id, *pointer)).collect();
+        let mut recovery = Recovery::new(pointers);
+        let scribe = Arc::new(Scribe::default());
+        let checkpoints = PartitionCheckpoints {
+            catalog: Arc::clone(&catalog),
+            scribe: Arc::clone(&scribe),
+            clock: Arc::clone(&clock),
+        };
+        let (journal, report) = open_journal(journal, checkpoints, &mut recovery)?;
+        let tier = Tier::new(bucket.clone(), cluster.incarnation);
+        let (offloader, inbox) = Offloader::new();
+        let node = Arc::new(Node {
+            descriptors: Descriptors::new(bucket.clone()),
+            producer_ids: ProducerIdSource::new(Arc::clone(&meta)),
+            identity: Identity { cluster, leader },
+            scribe,
+            _directory: directory,
+            clock,
+            meta,
+            journal,
+            bucket,
+            tier,
+            cold,
+            catalog,
+            offloader,
+            bucket_owner,
+        });
+        let in_bucket = populate(&node, known, &mut recovery)?;
+        start(&node, &options, inbox, in_bucket, supervisor);
+        Ok((Self { node }, report))
+    }
+}
+
+/// The cluster this store belongs to, after a look at whose bucket it is.
+async fn cluster(
+    meta: &SharedMeta,
+    bucket: &Bucket,
+    clock: &SharedClock,
+    owner: &Owner,
+) -> Result<Cluster, OpenError> {
+    let key = keys::cluster();
+    if let Some(stored) = meta.read(&key).await? {
+        match bucket::claim(bucket, &stored.value, clock.now()).await {
+            Ok(()) => owner.set_verified(),
+            // The hot tier works without it; nothing is uploaded before the bucket could be asked.
+            Err(error) if error.is_unreachable() => {
+                tracing::warn!(%error, "the bucket cannot be reached; records stay in the hot tier");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        return Ok(stored.value);
+    }
+    // A first start. A bucket that cannot be used is more likely a wrong setting than bad luck.
+    bucket.probe().await.map_err(OwnerError::from)?;
+    if let Some(found) = bucket::newest(bucket).await? {
+        return Err(OwnerError::MetadataMissing { found: found.cluster }.into());
+    }
+    let id = ClusterId(uuid::Uuid::new_v4());
+    let cluster = Cluster { id, incarnation: Incarnation::FIRST, created: clock.now() };
+    let txn = Txn::new().when_absent(&key).put(&key, &cluster);
+    match meta.txn(txn).await? {
+        TxnOutcome::Committed(_) => {}
+        TxnOutcome::Conflict(_) => {
+            return Err(MetaError::Unavailable("another node is starting the same cluster".to_owned()).into());
+        }
+    }
+    bucket::claim(bucket, &cluster, clock.now()).await?;
+    owner.set_verified();
+    Ok(cluster)
+}
+
+async fn read(meta: &SharedMeta, led: HashMap<TopicPartition, Led>) -> Result<Known, OpenError> {
+    let strange = |key: &str| OpenError::StrangeKey(key.to_owned());
+    let mut topics = Vec::new();
+    for stored in meta.read_all(&keys::topics()).await?.items {
+        let id = keys::parse_topic(&stored.key).ok_or_else(|| strange(&stored.key))?;
+        topics.push((id, stored));
+    }
+    let mut pointers = HashMap::new();
+    for stored in meta.read_all(&keys::pointers()).await?.items {
+        let id = keys::parse_partition(&stored.key).ok_or_else(|| strange(&stored.key))?;
+        pointers.insert(id, (stored.value, stored.mod_revision));
+    }
+    Ok(Known { topics, led, pointers })
+}
+
+/// Opening the journal blocks on the disk; nothing else of the process runs yet.
+fn open_journal(
+    config: JournalConfig,
+    checkpoints: PartitionCheckpoints,
+    recovery: &mut Recovery,
+) -> Result<(Journal, RecoveryReport), OpenError> {
+    let accepts_damage = config.on_damage == tidelog_journal::OnDamage::Quarantine;
+    let (journal, report) = Journal::open(config, Arc::new(checkpoints), recovery)?;
+    match recovery.gaps().first() {
+        Some(gap) if !accepts_damage => Err(OpenError::Gap(*gap)),
+        _ => Ok((journal, report)),
+    }
+}
+
+/// Makes topics and partitions visible. Returns those whose state has to be read from the bucket.
+fn populate(
+    node: &Node,
+    known: Known,
+    recovery: &mut Recovery,
+) -> Result<Vec<(Arc<Partition>, Pointer)>, OpenError> {
+    let Known { topics, led, pointers } = known;
+    let mut in_bucket = Vec::new();
+    let mut deleted = Vec::new();
+    let all: HashSet<TopicId> = topics.iter().map(|(id, _)| *id).collect();
+    for (id, stored) in topics {
+        let record = stored.value;
+        if record.deleted.is_some() {
+            deleted.push(id);
+            continue;
+        }
+        let config = (stored.mod_revision, record.config());
+        let topic = Topic::new(id, record.name, record.partitions, record.created, config);
+        let mut partitions = Vec::new();
+        for id in catalog::ids(&topic) {
+            // Another node leads it.
+            let Some(led) = led.get(&id) else { continue };
+            let pointer = pointers.get(&id).copied();
+            let leadership = Leadership { incarnation: node.identity.cluster.incarnation, epoch: led.epoch };
+            let tiered = Tiered::stored(led.revision, pointer);
+            let recovered = recovery.take(id, leadership);
+            let partition = match recovered {
+                Recovered::Here(log) => Partition::new(id, Arc::clone(&topic), log, tiered),
+                Recovered::InBucket(pointer) => {
+                    let log = LogState::empty(leadership);
+                    let partition = Partition::new(id, Arc::clone(&topic), log, tiered);
+                    let message = format!("{id}: its state is being read from the bucket");
+                    let reason = StoreError::new(ErrorCode::BucketUnavailable, message);
+                    partition.set_status(Status::Recovering(reason));
+                    in_bucket.push((Arc::clone(&partition), pointer));
+                    partition
+                }
+            };
+            if let Some((pointer, _)) = pointer {
+                node.journal.set_covered(id, pointer.tiered_end);
+            }
+            partitions.push(partition);
+        }
+        node.catalog.insert(topic, partitions);
+    }
+    let left = recovery.left();
+    if let Some(topic) = left.difference(&all).next() {
+        return Err(OpenError::UnknownTopic(*topic));
+    }
+    for topic in deleted {
+        node.journal.remove(topic);
+        node.scribe.bury(topic, left.contains(&topic));
+    }
+    Ok(in_bucket)
+}
+
+fn start(
+    node: &Arc<Node>,
+    options: &StoreOptions,
+    inbox: Inbox,
+    in_bucket: Vec<(Arc<Partition>, Pointer)>,
+    supervisor: &Supervisor,
+) {
+    let failing = Arc::clone(node);
+    let token = supervisor.token();
+    supervisor.spawn_fallible("journal", async move {
+        match token.run_until_cancelled(failing.journal.failed()).await {
+            Some(fatal) => Err(fatal),
+            None => Ok(()),
+        }
+    });
+    let scheduler = Scheduler::new(Arc::clone(node), options.pass_limits());
+    supervisor.spawn("offload", scheduler.run(inbox, supervisor.token()));
+    supervisor.spawn("scribe", scribe::run(Arc::clone(node), supervisor.token()));
+    supervisor.spawn("local-retention", retention::run(Arc::clone(node), supervisor.token()));
+    if !in_bucket.is_empty() {
+        supervisor.spawn("refill", refill::run(Arc::clone(node), in_bucket, supervisor.token()));
+    }
+}
+
+/// What the journal asks for when it begins a file.
+struct PartitionCheckpoints {
+    catalog: Arc<Catalog>,
+    scribe: Arc<Scribe>,
+    clock: SharedClock,
+}
+
+impl Checkpoints for PartitionCheckpoints {
+    fn checkpoint(&self) -> Vec<(TopicPartition, PartitionCheckpoint)> {
+        self.scribe.on_checkpoint();
+        let now = self.clock.now();
+        let partitions = self.catalog.partitions().into_iter();
+        partitions
+            .filter_map(|partition| {
+                let (state, log_start) = partition.checkpoint(now)?;
+                Some((partition.id, PartitionCheckpoint { log_start, state }))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,98 @@
+//! The store as frontends see it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use tidelog_model::{
+    ClusterId, NodeId, ProducerEpoch, ProducerId, TopicId, TopicPartition,
+};
+use tidelog_peer::{
+    Ack, Fetch, Fetched, Isolation, ListedOffset, OffsetSpec, PartitionDescription, PartitionStore, StoreError,
+    TopicRef,
+};
+use tidelog_runtime::crash_point;
+
+use crate::journal_sink::JournalSink;
+use crate::node::Node;
+use crate::{fetch, produce};
+
+/// The partitions of one node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(crate) node: Arc<Node>,
+}
+
+impl Store {
+    pub fn cluster(&self) -> ClusterId {
+        self.node.identity.cluster.id
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.node.identity.leader.node
+    }
+}
+
+#[async_trait]
+impl PartitionStore for Store {
+    async fn produce(&self, id: TopicPartition, batch: BytesMut) -> Result<Ack, StoreError> {
+        let node = &self.node;
+        let partition = node.catalog.partition(id)?;
+        let now = node.clock.now();
+        let validated = produce::validate(batch, &partition.topic.config(), now).await?;
+        let bytes = validated.bytes.len();
+        let mut sink = JournalSink::reserve(&node.journal, id, bytes, partition.starts_epoch(), now).await?;
+        partition.append(validated, now, &mut sink)
+    }
+
+    async fn fetch(&self, request: Fetch) -> Result<Fetched, StoreError> {
+        fetch::fetch(&self.node, request).await
+    }
+
+    async fn list_offset(
+        &self,
+        partition: TopicPartition,
+        spec: OffsetSpec,
+        isolation: Isolation,
+    ) -> Result<Option<ListedOffset>, StoreError> {
+        fetch::list_offset(&self.node, partition, spec, isolation).await
+    }
+
+    async fn describe(&self, id: TopicPartition) -> Result<PartitionDescription, StoreError> {
+        let partition = self.node.catalog.partition(id)?;
+        let local = self.node.journal.local(id);
+        let marks = partition.marks(local.as_ref().map(|local| local.start))?;
+        let pointer = partition.pointer();
+        let oldest = local.as_ref().and_then(|local| local.oldest_uncovered_append);
+        Ok(PartitionDescription {
+            partition: id,
+            marks,
+            local_bytes: local.as_ref().map_or(0, |local| local.bytes),
+            bucket_bytes: pointer.map_or(0, |pointer| pointer.bytes),
+            segments: pointer.map_or(0, |pointer| pointer.segments),
+            untiered_bytes: local.as_ref().map_or(0, |local| local.uncovered_bytes),
+            untiered_ms: oldest.map_or(0, |oldest| self.node.clock.now().since_ms(oldest)),
+        })
+    }
+
+    async fn offload(&self, topic: TopicId) -> Result<(), StoreError> {
+        let topic = self.node.catalog.topic(&TopicRef::Id(topic))?;
+        self.node.offloader.offload(&self.node.catalog.partitions_of(&topic)).await
+    }
+
+    async fn evict(&self, topic: TopicId) -> Result<(), StoreError> {
+        let topic = self.node.catalog.topic(&TopicRef::Id(topic))?;
+        crash_point!("store::evict-before");
+        for partition in self.node.catalog.partitions_of(&topic) {
+            if let Some(pointer) = partition.pointer() {
+                self.node.journal.evict(partition.id, pointer.tiered_end);
+            }
+        }
+        crash_point!("store::evict-after");
+        Ok(())
+    }
+
+    async fn init_producer(&self) -> Result<(ProducerId, ProducerEpoch), StoreError> {
+        Ok((self.node.producer_ids.next().await?, ProducerEpoch(0)))
+    }
+}
