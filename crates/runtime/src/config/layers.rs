@@ -11,7 +11,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use super::problem::{ConfigError, Problem};
 
-/// What names of variables begin with: `journal.file_bytes` is `TIDELOG_JOURNAL_FILE_BYTES`.
+/// What names of variables begin with: `journal.file_bytes` is `TIDELOG_JOURNAL__FILE_BYTES`.
 pub const ENV_PREFIX: &str = "TIDELOG_";
 
 /// A configuration file is small; this is to stop at something that is none.
@@ -116,9 +116,9 @@ impl Layers {
     }
 }
 
-/// The variable that sets a key.
+/// The variable that sets a key: two underscores stand for the dot, one for itself.
 pub(super) fn variable_name(key: &str) -> String {
-    format!("{ENV_PREFIX}{}", key.replace('.', "_").to_uppercase())
+    format!("{ENV_PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
 
 /// Values from one place.

@@ -51,7 +51,7 @@ fn later_layers_win_and_every_value_knows_its_source() {
         .toml("file test.toml", file)
         .unwrap()
         .variables(
-            variables(&[("TIDELOG_JOURNAL_WAIT", "40s"), ("TIDELOG_WORKERS", "9"), ("HOME", "/x")]),
+            variables(&[("TIDELOG_JOURNAL__WAIT", "40s"), ("TIDELOG_WORKERS", "9"), ("HOME", "/x")]),
             &[],
         )
         .flag("workers", "--workers", "12");
@@ -69,7 +69,7 @@ fn later_layers_win_and_every_value_knows_its_source() {
         [
             ("data_dir", "/file", "file test.toml, key data_dir"),
             ("journal.file_bytes", "1 MiB", "file test.toml, key journal.file_bytes"),
-            ("journal.wait", "40s", "variable TIDELOG_JOURNAL_WAIT"),
+            ("journal.wait", "40s", "variable TIDELOG_JOURNAL__WAIT"),
             ("workers", "12", "flag --workers"),
             ("tls.names", "a.example,b.example", "file test.toml, key tls.names"),
             ("remote", "true", "file test.toml, key remote"),
@@ -92,7 +92,7 @@ fn every_problem_is_reported_at_once_with_its_place() {
         .toml("file test.toml", file)
         .unwrap()
         .variables(
-            variables(&[("TIDELOG_JOURNAL_WAITS", "1s"), ("TIDELOG_LIMIT", "x"), ("TIDELOG_OTHER", "1")]),
+            variables(&[("TIDELOG_JOURNAL__WAITS", "1s"), ("TIDELOG_LIMIT", "x"), ("TIDELOG_OTHER", "1")]),
             &["TIDELOG_OTHER"],
         )
         .flag("journal.wait", "--wait", "2d");
@@ -107,7 +107,7 @@ fn every_problem_is_reported_at_once_with_its_place() {
             "variable TIDELOG_LIMIT: \"x\" is not a size such as 4096, 64 KiB or 10 GiB",
             "file test.toml, key jurnal.file_bytes: no such setting; did you mean journal.file_bytes?",
             "file test.toml, key unheard.of.thing: no such setting",
-            "variable TIDELOG_JOURNAL_WAITS: no such setting; did you mean TIDELOG_JOURNAL_WAIT?",
+            "variable TIDELOG_JOURNAL__WAITS: no such setting; did you mean TIDELOG_JOURNAL__WAIT?",
         ]
     );
     assert!(error.to_string().starts_with("bad configuration, 7 problems:\n  file test.toml"));
@@ -149,5 +149,5 @@ fn a_declared_key_carries_its_documentation() {
     let key = &Settings::KEYS[1];
     assert_eq!(key.doc, " How large a journal file is.\n More than a few are kept.\n");
     assert_eq!((key.kind, key.range), ("bytes", Some(("1 MiB", "4 GiB"))));
-    assert_eq!(key.variable(), "TIDELOG_JOURNAL_FILE_BYTES");
+    assert_eq!(key.variable(), "TIDELOG_JOURNAL__FILE_BYTES");
 }
