@@ -23,6 +23,9 @@ mod stream;
 mod tcp;
 mod tls;
 
+#[cfg(test)]
+mod tests;
+
 pub mod bare;
 pub mod limits;
 

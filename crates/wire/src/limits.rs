@@ -67,7 +67,7 @@ pub struct Limits {
     pub streams: usize,
     /// Sockets at once on TCP, all sessions together.
     pub sockets: usize,
-    /// Handshakes at once. From half of it on, QUIC clients must prove their address first.
+    /// Handshakes at once. On QUIC a client counts once it has proved its address.
     pub handshakes: usize,
     /// From the first byte to the end of the handshake; also how long a stream's first frame may take.
     pub handshake_timeout: Duration,

@@ -76,17 +76,15 @@ pub(crate) struct Gate {
     pub sockets: Arc<Semaphore>,
     pub handshakes: Arc<Semaphore>,
     pub sessions: tcp::Sessions,
+    /// No new sessions.
     pub stop: CancellationToken,
+    /// Nothing at all any more.
+    pub closed: CancellationToken,
     pub tasks: TaskTracker,
     ready: mpsc::Sender<Connection>,
 }
 
 impl Gate {
-    /// Under load, clients that could be spoofing their address are asked to prove it.
-    pub(crate) fn handshakes_are_many(&self) -> bool {
-        self.handshakes.available_permits() < self.limits.handshakes / 2
-    }
-
     pub(crate) async fn hand_over(&self, connection: Connection) {
         tokio::select! {
             biased;
@@ -103,7 +101,9 @@ pub struct Listener {
     addr: SocketAddr,
     endpoint: Endpoint,
     ready: mpsc::Receiver<Connection>,
+    sessions: tcp::Sessions,
     stop: CancellationToken,
+    closed: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -115,8 +115,10 @@ impl Listener {
         let listener = TcpListener::from_std(tcp).map_err(|error| ListenError::bind(config.addr, error))?;
         let acceptor = TlsAcceptor::from(Arc::new(tls::server_config(&config.identity, ALPN)?));
         let (ready_sender, ready) = mpsc::channel(ACCEPT_QUEUE_MAX);
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (stop, closed) = (CancellationToken::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
         let limits = config.limits;
+        let sessions = tcp::Sessions::default();
         let gate = Arc::new(Gate {
             limits,
             settings: config.settings,
@@ -131,14 +133,15 @@ impl Listener {
             connections: semaphore(limits.connections),
             sockets: semaphore(limits.sockets),
             handshakes: semaphore(limits.handshakes),
-            sessions: tcp::Sessions::default(),
+            sessions: sessions.clone(),
             stop: stop.clone(),
+            closed: closed.clone(),
             tasks: tasks.clone(),
             ready: ready_sender,
         });
         tasks.spawn(quic::serve(endpoint.clone(), Arc::clone(&gate)));
         tasks.spawn(tcp::serve(listener, acceptor, gate));
-        Ok(Self { addr: tcp_addr, endpoint, ready, stop, tasks })
+        Ok(Self { addr: tcp_addr, endpoint, ready, sessions, stop, closed, tasks })
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -154,7 +157,7 @@ impl Listener {
         }
     }
 
-    /// Takes no more connections in. Those that are open go on.
+    /// Takes no more sessions in. Those that are open go on, and can open streams.
     pub fn stop(&self) {
         self.stop.cancel();
         self.endpoint.set_server_config(None);
@@ -163,10 +166,12 @@ impl Listener {
     /// Closes what is left and waits until nothing runs any more.
     pub async fn close(mut self, code: CloseCode, reason: &str) {
         self.stop();
+        self.closed.cancel();
         self.ready.close();
         while let Some(connection) = self.ready.recv().await {
             connection.close(code, reason);
         }
+        self.sessions.close(code, reason);
         self.endpoint.close(code.varint(), reason.as_bytes());
         self.endpoint.wait_idle().await;
         self.tasks.close();

@@ -192,6 +192,12 @@ impl FrameSender {
         }
     }
 
+    /// Bytes that are no frame, for tests of what a hostile peer may send.
+    #[cfg(test)]
+    pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
+        self.block.put_slice(bytes);
+    }
+
     fn reserve(&mut self, bytes: usize) {
         if self.block.capacity() - self.block.len() < bytes {
             self.block.reserve(bytes.max(BLOCK_BYTES));

@@ -37,10 +37,9 @@ pub(crate) fn tcp_listener(addr: SocketAddr) -> io::Result<TcpListener> {
 pub(crate) fn tune_tcp(stream: &TcpStream, settings: &TransportSettings) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    let keep_alive = TcpKeepalive::new()
-        .with_time(settings.keep_alive)
-        .with_interval(settings.keep_alive.max(Duration::from_secs(1)))
-        .with_retries(3);
+    // The kernel counts whole seconds.
+    let every = settings.keep_alive.max(Duration::from_secs(1));
+    let keep_alive = TcpKeepalive::new().with_time(every).with_interval(every).with_retries(3);
     socket.set_tcp_keepalive(&keep_alive)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(settings.idle_timeout))?;

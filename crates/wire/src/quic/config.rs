@@ -21,7 +21,9 @@ const INITIAL_CONGESTION_WINDOW_BYTES: u64 = 128 * 1024;
 const ACK_EVERY_PACKETS: u32 = 10;
 const ACK_DELAY_MAX: Duration = Duration::from_millis(5);
 
-/// What one connection that is still shaking hands may have buffered, and all of them together.
+/// First packets that wait to be looked at (they are answered without keeping state), what each may
+/// have buffered, and all of them together.
+const INCOMING_MAX: usize = 1024;
 const INCOMING_BYTES_MAX: u64 = 64 * 1024;
 const INCOMING_BYTES_TOTAL_MAX: u64 = 8 * 1024 * 1024;
 
@@ -45,10 +47,9 @@ pub(crate) fn server(
     transport.max_concurrent_bidi_streams(varint(limits.streams as u64 + 1));
     config
         .transport_config(Arc::new(transport))
-        .max_incoming(limits.handshakes)
+        .max_incoming(INCOMING_MAX)
         .incoming_buffer_size(INCOMING_BYTES_MAX)
-        .incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX)
-        .retry_token_lifetime(limits.handshake_timeout);
+        .incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX);
     Ok(config)
 }
 

@@ -57,7 +57,7 @@ impl Link {
 }
 
 /// A stream on a connection whose end quinn itself reports.
-fn stream(
+pub(crate) fn stream(
     (send, recv): (quinn::SendStream, quinn::RecvStream),
     limits: FrameLimits,
     budget: ByteBudget,

@@ -46,6 +46,15 @@ struct Session {
     end: SessionEnd,
 }
 
+impl Sessions {
+    /// Ends every session.
+    pub(crate) fn close(&self, code: CloseCode, reason: &str) {
+        for session in self.0.lock().values() {
+            session.end.close(code, reason);
+        }
+    }
+}
+
 /// Takes the session out of the table when the connection is gone.
 #[derive(Debug)]
 pub(crate) struct Registered {
@@ -59,13 +68,13 @@ impl Drop for Registered {
     }
 }
 
-/// Takes connections in until the gate closes.
+/// Takes connections in until the gate closes. Once it has stopped, only streams of old sessions pass.
 #[expect(clippy::disallowed_methods, reason = "a back-off: descriptors come free in their own time")]
 pub(crate) async fn serve(listener: TcpListener, acceptor: TlsAcceptor, gate: Arc<Gate>) {
     loop {
         let accepted = tokio::select! {
             biased;
-            () = gate.stop.cancelled() => break,
+            () = gate.closed.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         let (tcp, peer) = match accepted {
@@ -119,6 +128,10 @@ async fn shake(
     if first.kind == FrameKind::Attach {
         attach(&first, stream, gate, socket).await?;
         return Ok(None);
+    }
+    if gate.stop.is_cancelled() {
+        return refuse(stream, refusal(ErrorCode::ShuttingDown, ErrorCode::ShuttingDown.to_string(), None))
+            .await;
     }
     let Ok(place) = Arc::clone(&gate.connections).try_acquire_owned() else {
         let message = "the server has too many connections".to_owned();

@@ -38,7 +38,7 @@ impl Attached {
     }
 }
 
-fn stream(tls: TlsStream<TcpStream>, limits: FrameLimits, budget: ByteBudget) -> Stream {
+pub(crate) fn stream(tls: TlsStream<TcpStream>, limits: FrameLimits, budget: ByteBudget) -> Stream {
     let (read, write) = tokio::io::split(tls);
     let end = SessionEnd::default();
     let guard = StreamGuard::default();
