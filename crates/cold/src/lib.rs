@@ -1,1 +1,6 @@
 //! The cold tier: segments and manifests in a bucket.
+
+pub mod bucket;
+pub mod descriptor;
+pub mod inspect;
+pub mod manifest;
