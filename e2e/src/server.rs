@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::clean_environment;
-use crate::{Cli, READY_WITHIN, Workspace, free_port, http, tidelog_binary, until, wait_exit};
+use crate::{Cli, READY_WITHIN, Seaweed, Workspace, free_port, http, tidelog_binary, until, wait_exit};
 
 /// How a server is started. Everything has a default that fits most scenarios.
 #[derive(Clone, Debug)]
@@ -42,6 +42,13 @@ impl ServerOptions {
     pub fn bucket(mut self, url: &str) -> Self {
         self.bucket = Some(url.to_owned());
         self
+    }
+
+    /// The bucket is on this S3 server, under a prefix.
+    #[must_use]
+    pub fn seaweed(self, seaweed: &Seaweed, prefix: &str) -> Self {
+        let with_bucket = self.bucket(&seaweed.url(prefix));
+        seaweed.env().iter().fold(with_bucket, |options, (name, value)| options.env(name, value))
     }
 
     #[must_use]
@@ -150,9 +157,10 @@ impl Server {
         })
     }
 
-    /// A CLI whose context is this server.
+    /// A CLI whose context is this server, and which reaches the same bucket.
     pub fn cli(&self) -> Cli {
-        Cli::new(&self.home)
+        let aws = self.options.env.iter().filter(|(name, _)| name.starts_with("AWS_"));
+        aws.fold(Cli::new(&self.home), |cli, (name, value)| cli.with_env(name, value))
     }
 
     pub fn home(&self) -> &Path {
@@ -168,9 +176,10 @@ impl Server {
         self.data_dir.join("bucket")
     }
 
-    /// The URL of the default bucket.
+    /// The URL of the bucket.
     pub fn bucket_url(&self) -> String {
-        format!("file://{}", self.bucket_dir().display())
+        let default = || format!("file://{}", self.bucket_dir().display());
+        self.options.bucket.clone().unwrap_or_else(default)
     }
 
     pub fn address(&self) -> String {

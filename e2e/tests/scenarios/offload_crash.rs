@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidelog_e2e::input::{Input, short_lines};
-use tidelog_e2e::{Cli, Server, ServerOptions, Workspace};
+use tidelog_e2e::{Cli, Seaweed, Server, ServerOptions, Workspace};
 
 /// Every step of an offload and of the eviction after it, in their order.
 const OFFLOAD_STEPS: [&str; 5] = [
@@ -39,10 +39,8 @@ impl Topic<'_> {
     }
 }
 
-#[test]
-fn a_kill_at_any_step_of_an_offload_loses_nothing() {
-    let workspace = Workspace::new();
-    let mut server = Server::start(&workspace, ServerOptions::default());
+fn survives_a_kill_at_any_step(workspace: &Workspace, options: ServerOptions) {
+    let mut server = Server::start(workspace, options);
     let cli = server.cli();
     let input = short_lines();
     cli.create_topic("steps", 2, &[]);
@@ -71,4 +69,16 @@ fn a_kill_at_any_step_of_an_offload_loses_nothing() {
         topic.assert_identical(&format!("{step}, from the bucket"));
     }
     let _ = cli.run(&["bucket", "verify", &server.bucket_url()]).ok();
+}
+
+#[test]
+fn a_kill_at_any_step_of_an_offload_to_a_directory_loses_nothing() {
+    survives_a_kill_at_any_step(&Workspace::new(), ServerOptions::default());
+}
+
+#[test]
+fn a_kill_at_any_step_of_an_offload_to_a_real_s3_server_loses_nothing() {
+    let workspace = Workspace::new();
+    let seaweed = Seaweed::start(&workspace);
+    survives_a_kill_at_any_step(&workspace, ServerOptions::default().seaweed(&seaweed, "crash"));
 }

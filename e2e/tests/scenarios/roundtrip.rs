@@ -56,13 +56,9 @@ fn assert_identical(cli: &Cli, loaded: &[Loaded], when: &str) {
     }
 }
 
-fn survives_all_phases(workspace: &Workspace, options: ServerOptions, bucket: &str) {
-    let env = options.env.clone();
+fn survives_all_phases(workspace: &Workspace, options: ServerOptions) {
     let mut server = Server::start(workspace, options);
-    let mut cli = server.cli();
-    for (name, value) in env.iter().filter(|(name, _)| name.starts_with("AWS_")) {
-        cli = cli.with_env(name, value);
-    }
+    let cli = server.cli();
     let loaded = load(&cli);
     assert_identical(&cli, &loaded, "hot");
 
@@ -80,28 +76,21 @@ fn survives_all_phases(workspace: &Workspace, options: ServerOptions, bucket: &s
     assert_identical(&cli, &loaded, "from the bucket after kill -9");
     assert!(server.terminate().success(), "SIGTERM ends it cleanly:\n{}", server.log());
 
-    let _ = cli.run(&["bucket", "verify", bucket]).ok();
-    let listed = cli.run(&["bucket", "ls", bucket]).ok().text();
+    let _ = cli.run(&["bucket", "verify", &server.bucket_url()]).ok();
+    let listed = cli.run(&["bucket", "ls", &server.bucket_url()]).ok().text();
     assert!(!listed.trim().is_empty(), "bucket ls lists something");
 }
 
 #[test]
 fn every_codec_and_partition_count_comes_back_identical_with_a_directory_as_bucket() {
-    let workspace = Workspace::new();
-    let bucket = format!("file://{}", workspace.path().join("data/bucket").display());
-    survives_all_phases(&workspace, ServerOptions::default(), &bucket);
+    survives_all_phases(&Workspace::new(), ServerOptions::default());
 }
 
 #[test]
 fn every_codec_and_partition_count_comes_back_identical_with_a_real_s3_server() {
     let workspace = Workspace::new();
     let seaweed = Seaweed::start(&workspace);
-    let bucket = seaweed.url("roundtrip");
-    let mut options = ServerOptions::default().bucket(&bucket);
-    for (name, value) in seaweed.env() {
-        options = options.env(&name, &value);
-    }
-    survives_all_phases(&workspace, options, &bucket);
+    survives_all_phases(&workspace, ServerOptions::default().seaweed(&seaweed, "roundtrip"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidelog_e2e::{Server, ServerOptions, Workspace, until};
+use tidelog_e2e::{Seaweed, Server, ServerOptions, Workspace, until};
 use tidelog_model::Offset;
 use tokio::runtime::Runtime;
 
@@ -12,9 +12,8 @@ const PARTITIONS: u32 = 2;
 
 /// So many offloads with evictions, while producers write and readers follow, some of them from the
 /// start again each time.
-pub fn move_the_seam(rounds: u64) {
-    let workspace = Workspace::new();
-    let server = Server::start(&workspace, ServerOptions::default());
+pub fn move_the_seam(workspace: &Workspace, options: ServerOptions, rounds: u64) {
+    let server = Server::start(workspace, options);
     let cli = server.cli();
     cli.create_topic("seam", PARTITIONS, &["segment.bytes=1048576", "tier.max.age.ms=500"]);
     let runtime = Runtime::new().expect("a runtime");
@@ -55,6 +54,13 @@ pub fn move_the_seam(rounds: u64) {
 }
 
 #[test]
-fn readers_see_every_record_once_while_the_seam_moves_under_them() {
-    move_the_seam(8);
+fn readers_see_every_record_once_while_the_seam_moves_to_a_directory() {
+    move_the_seam(&Workspace::new(), ServerOptions::default(), 8);
+}
+
+#[test]
+fn readers_see_every_record_once_while_the_seam_moves_to_a_real_s3_server() {
+    let workspace = Workspace::new();
+    let seaweed = Seaweed::start(&workspace);
+    move_the_seam(&workspace, ServerOptions::default().seaweed(&seaweed, "seam"), 6);
 }

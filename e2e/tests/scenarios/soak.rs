@@ -1,5 +1,7 @@
 //! The same, for long: `make soak` says how many rounds. A quick pass without it.
 
+use tidelog_e2e::{ServerOptions, Workspace};
+
 use crate::kill::survive_kills;
 use crate::seam::move_the_seam;
 
@@ -17,6 +19,6 @@ fn soak_kills() {
 #[test]
 fn soak_seam() {
     if let Some(rounds) = rounds() {
-        move_the_seam(rounds);
+        move_the_seam(&Workspace::new(), ServerOptions::default(), rounds);
     }
 }
