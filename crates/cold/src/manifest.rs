@@ -22,6 +22,11 @@ use uuid::Uuid;
 
 use crate::bucket::{Bucket, BucketError};
 
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
+
 /// Largest node that is fetched, whatever a pointer or a parent says of its size.
 pub const NODE_BYTES_MAX: u64 = (NODE_ENTRIES_MAX * ENTRY_BYTES + 64 * 1024) as u64;
 

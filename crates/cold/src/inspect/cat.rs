@@ -98,7 +98,8 @@ impl Cat {
             check_block(block, &block_bytes).map_err(|error| {
                 let problem = Problem::new(ProblemKind::Damaged, error).at(&self.key).of(self.tp);
                 let problem = problem.bytes(block.range());
-                InspectError::Damaged(problem.offsets(block.first_offset.0, block.last_offset.0))
+                let problem = problem.offsets(block.first_offset.0, block.last_offset.0);
+                InspectError::Damaged(Box::new(problem))
             })?;
             let wanted = block_bytes.slice(before(&block_bytes, self.next)..);
             if !wanted.is_empty() {
