@@ -31,6 +31,12 @@ impl Store {
     pub fn node(&self) -> NodeId {
         self.node.identity.leader.node
     }
+
+    /// Takes nothing more, waits until what was taken is durable, and closes the journal. The tasks are
+    /// the supervisor's to stop.
+    pub async fn close(&self) {
+        self.node.journal.close().await;
+    }
 }
 
 #[async_trait]

@@ -60,17 +60,22 @@ async fn raise(
     leader: Leader,
     partitions: &[(TopicPartition, Stored<Partition>)],
 ) -> Result<(), MetaError> {
-    let chunks = partitions.chunks(TXN_OPS_MAX).map(|chunk| async move {
-        let txn = chunk.iter().fold(Txn::new(), |txn, (id, stored)| {
-            let key = keys::partition(*id);
-            txn.when_unchanged(&key, stored.mod_revision).put(&key, &stored.value.led_by(leader))
-        });
-        match meta.txn(txn).await {
-            Ok(TxnOutcome::Committed(_) | TxnOutcome::Conflict(_)) | Err(MetaError::OutcomeUnknown(_)) => {
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    });
+    let chunks: Vec<_> = partitions
+        .chunks(TXN_OPS_MAX)
+        .map(|chunk| {
+            chunk.iter().fold(Txn::new(), |txn, (id, stored)| {
+                let key = keys::partition(*id);
+                txn.when_unchanged(&key, stored.mod_revision).put(&key, &stored.value.led_by(leader))
+            })
+        })
+        .map(|txn| attempt(meta, txn))
+        .collect();
     stream::iter(chunks).buffer_unordered(CHUNKS_AT_ONCE).try_collect().await
+}
+
+async fn attempt(meta: &dyn Meta, txn: Txn) -> Result<(), MetaError> {
+    match meta.txn(txn).await {
+        Ok(TxnOutcome::Committed(_) | TxnOutcome::Conflict(_)) | Err(MetaError::OutcomeUnknown(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -2,7 +2,7 @@
 
 use tidelog_format::pointer::Pointer;
 use tidelog_format::state::ProducerEntry;
-use tidelog_meta::{Meta as _, MetaError, Revision, Txn, TxnOutcome, TypedMeta as _, keys};
+use tidelog_meta::{MetaError, Revision, Txn, TxnOutcome, TypedMeta as _, keys};
 use tidelog_runtime::crash_point;
 
 use super::error::OffloadError;

@@ -1,10 +1,12 @@
 //! One sequential reading of the journal that feeds the uploads of several partitions.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidelog_model::TopicPartition;
+use tidelog_journal::ReadError;
+use tidelog_model::{Offset, TopicPartition};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -14,6 +16,9 @@ use crate::node::Node;
 
 /// Pieces of the journal that wait for one partition's upload.
 const QUEUE_MAX: usize = 2;
+
+/// Places that cannot be read before a pass gives up.
+const ERRORS_MAX: usize = 16;
 
 /// What became of one partition.
 #[derive(Debug)]
@@ -43,34 +48,55 @@ pub(crate) async fn run(node: Arc<Node>, jobs: Vec<Job>) -> Vec<Outcome> {
             Err(_) => {}
         }
     }
-    // What the reader ran into is the cause of whatever the uploads then missed.
-    if let Err((partition, error)) = read
-        && let Some(outcome) = outcomes.iter_mut().find(|outcome| outcome.partition == partition)
-        && outcome.result.is_err()
-    {
-        outcome.result = Err(error);
+    for error in read {
+        blame(&error, &mut outcomes);
     }
     outcomes
 }
 
+/// What the reader ran into is the cause of what an upload then missed.
+fn blame(error: &ReadError, outcomes: &mut [Outcome]) {
+    let about = match error {
+        ReadError::NotLocal { partition, .. }
+        | ReadError::Corrupt { partition, .. }
+        | ReadError::Quarantined { partition, .. } => Some(*partition),
+        ReadError::Io { .. } | ReadError::Closed => None,
+    };
+    for outcome in outcomes {
+        if matches!(outcome.result, Err(OffloadError::Cut(_)))
+            && about.is_none_or(|partition| partition == outcome.partition)
+        {
+            outcome.result = Err(OffloadError::Journal(error.clone()));
+        }
+    }
+}
+
 /// Reads the journal once and hands each partition its batches. A partition whose upload has ended is
-/// passed over.
+/// passed over. Returns what could not be read.
 async fn feed(
     node: &Node,
-    wanted: Vec<(TopicPartition, std::ops::Range<tidelog_model::Offset>)>,
+    wanted: Vec<(TopicPartition, Range<Offset>)>,
     mut queues: HashMap<TopicPartition, mpsc::Sender<Bytes>>,
-) -> Result<(), OffloadError> {
+) -> Vec<ReadError> {
+    let mut errors = Vec::new();
     let mut scan = node.journal.scan(wanted);
     while let Some(piece) = scan.next().await {
-        let (partition, bytes) = piece?;
-        if let Some(queue) = queues.get(&partition)
-            && queue.send(bytes).await.is_err()
-        {
-            queues.remove(&partition);
+        match piece {
+            Ok((partition, bytes)) => {
+                let sent = match queues.get(&partition) {
+                    Some(queue) => queue.send(bytes).await.is_ok(),
+                    None => continue,
+                };
+                if !sent {
+                    queues.remove(&partition);
+                }
+            }
+            Err(error) if errors.len() < ERRORS_MAX => errors.push(error),
+            Err(_) => break,
         }
         if queues.is_empty() {
             break;
         }
     }
-    Ok(())
+    errors
 }

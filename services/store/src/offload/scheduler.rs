@@ -28,6 +28,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Passes at a time: while one waits for its last uploads, the next one reads.
 const PASSES_MAX: usize = 2;
 
+/// How full the hot tier may be before records are moved that are neither old nor many.
+const COMFORTABLE_PERCENT: u64 = 60;
+
 /// Commands that wait to be looked at.
 const COMMANDS_MAX: usize = 256;
 
@@ -141,7 +144,7 @@ impl Scheduler {
                 partitions.insert(partition.id, partition);
             }
         }
-        let pressure_bytes = self.node.journal.pressure_bytes();
+        let pressure_bytes = self.pressure_bytes();
         due::select(candidates, now, pressure_bytes, self.limits)
             .into_iter()
             .map(|candidate| {
@@ -150,6 +153,13 @@ impl Scheduler {
                 Job { partition, start, end, target_bytes: candidate.target_bytes() }
             })
             .collect()
+    }
+
+    /// How much the hot tier should get rid of to keep taking records.
+    fn pressure_bytes(&self) -> u64 {
+        let stats = self.node.journal.stats();
+        let comfortable = stats.budget_bytes / 100 * COMFORTABLE_PERCENT;
+        stats.pinned_bytes.saturating_sub(comfortable)
     }
 
     fn candidate(&self, partition: &Partition) -> Option<Candidate> {

@@ -127,17 +127,21 @@ async fn put_partitions(
     partitions: &[TopicPartition],
     leader: Leader,
 ) -> Result<Vec<Revision>, StoreError> {
-    let chunks = partitions.chunks(TXN_OPS_MAX).map(|chunk| async move {
-        let outcome = meta.txn(with_partitions(Txn::new(), chunk, leader)).await?;
-        let revision = outcome.committed().expect("a transaction without comparisons has no conflict");
-        Ok::<_, MetaError>(vec![revision; chunk.len()])
-    });
+    let chunks: Vec<_> = partitions
+        .chunks(TXN_OPS_MAX)
+        .map(|chunk| put_chunk(Arc::clone(meta), with_partitions(Txn::new(), chunk, leader), chunk.len()))
+        .collect();
     let revisions: Vec<Vec<Revision>> = stream::iter(chunks)
         .buffered(CHUNKS_AT_ONCE)
         .try_collect()
         .await
         .map_err(|error| of_meta(&error))?;
     Ok(revisions.concat())
+}
+
+async fn put_chunk(meta: Arc<dyn Meta>, txn: Txn, partitions: usize) -> Result<Vec<Revision>, MetaError> {
+    let revision = meta.txn(txn).await?.committed();
+    Ok(vec![revision.expect("a transaction without comparisons has no conflict"); partitions])
 }
 
 /// Whether the last transaction was applied after all.

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tidelog_format::descriptor::{PartitionDescriptor, TopicDescriptor};
 use tidelog_meta::limits::TXN_OPS_MAX;
 use tidelog_meta::value::Topic as TopicRecord;
-use tidelog_meta::{Meta as _, Op, Stored, Txn, TypedMeta as _, keys};
+use tidelog_meta::{Op, Stored, Txn, TypedMeta as _, keys};
 use tidelog_model::TopicId;
 use tidelog_peer::{StoreError, TopicRef};
 use tidelog_runtime::CancellationToken;
