@@ -72,6 +72,19 @@ impl Descriptors {
         self.newest(versions, ClusterDescriptor::decode).await
     }
 
+    /// The highest incarnation of any cluster descriptor, sound or not: whoever writes or deletes stops
+    /// when it is higher than its own.
+    pub async fn incarnation(&self) -> Result<Option<Incarnation>, BucketError> {
+        let mut highest = None;
+        let mut listing = self.bucket.list(key::CLUSTER_PREFIX);
+        while let Some(object) = listing.try_next().await? {
+            if let Ok(ObjectKey::Cluster { incarnation, .. }) = object.key.parse() {
+                highest = highest.max(Some(incarnation));
+            }
+        }
+        Ok(highest)
+    }
+
     /// The newest descriptor of every topic, tombstones included, in the order of topic ids.
     pub async fn topics(&self) -> Result<Vec<(TopicId, Newest<TopicDescriptor>)>, BucketError> {
         let mut topics: BTreeMap<TopicId, Versions> = BTreeMap::new();

@@ -2,5 +2,6 @@
 
 pub mod bucket;
 pub mod descriptor;
+mod flight;
 pub mod inspect;
 pub mod manifest;

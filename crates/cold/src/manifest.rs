@@ -21,6 +21,7 @@ use tidelog_model::{Incarnation, LeaderEpoch, ObjectId, Offset, TimestampMs, Top
 use uuid::Uuid;
 
 use crate::bucket::{Bucket, BucketError};
+use crate::flight::Flights;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -34,7 +35,7 @@ pub const NODE_BYTES_MAX: u64 = (NODE_ENTRIES_MAX * ENTRY_BYTES + 64 * 1024) as 
 pub const STATE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Why a manifest cannot be read or published.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum ManifestError {
     #[error("{0}")]
     Bucket(#[from] BucketError),
@@ -92,6 +93,8 @@ pub struct Publish<'a> {
 pub struct Manifests {
     bucket: Bucket,
     nodes: Cache<ObjectId, Node>,
+    /// Nodes that are being fetched, each once however many want it.
+    flights: Arc<Flights<ObjectId, Result<Node, ManifestError>>>,
     shape: Shape,
 }
 
@@ -108,7 +111,7 @@ impl Manifests {
             .with_shards(1)
             .with_weighter(|_: &ObjectId, node: &Node| node.memory_bytes())
             .build();
-        Self { bucket, nodes, shape }
+        Self { bucket, nodes, flights: Arc::default(), shape }
     }
 
     pub fn bucket(&self) -> &Bucket {
@@ -117,30 +120,43 @@ impl Manifests {
 
     /// The root that `pointer` names.
     pub async fn root(&self, tp: TopicPartition, pointer: &Pointer) -> Result<Arc<Root>, ManifestError> {
-        if let Some(Node::Root(root)) = self.cached(pointer.root) {
-            return Ok(root);
+        let (key, named) = (pointer.root_key(tp).to_string(), *pointer);
+        let decode = move |bytes: &[u8]| Ok(Node::Root(Arc::new(Root::decode_expected(bytes, tp, &named)?)));
+        match self.node(pointer.root, key, pointer.root_bytes.into(), decode).await? {
+            Node::Root(root) => Ok(root),
+            Node::Group(group) => Err(other_node(&group.key().to_string())),
         }
-        let key = pointer.root_key(tp).to_string();
-        let bytes = self.fetch(&key, pointer.root_bytes.into(), NODE_BYTES_MAX).await?;
-        let root = Root::decode_expected(&bytes, tp, pointer)
-            .map_err(|source| ManifestError::Damaged { key, source })?;
-        let root = Arc::new(root);
-        self.nodes.insert(pointer.root, Node::Root(Arc::clone(&root)));
-        Ok(root)
     }
 
     /// The group that `entry` names.
     pub async fn group(&self, tp: TopicPartition, entry: &Entry) -> Result<Arc<Group>, ManifestError> {
-        if let Some(Node::Group(group)) = self.cached(entry.id) {
-            return Ok(group);
+        let (key, named) = (entry.key(tp).to_string(), *entry);
+        let decode =
+            move |bytes: &[u8]| Ok(Node::Group(Arc::new(Group::decode_expected(bytes, tp, &named)?)));
+        match self.node(entry.id, key, entry.object_bytes(), decode).await? {
+            Node::Group(group) => Ok(group),
+            Node::Root(root) => Err(other_node(&root.key().to_string())),
         }
-        let key = entry.key(tp).to_string();
-        let bytes = self.fetch(&key, entry.object_bytes(), NODE_BYTES_MAX).await?;
-        let group = Group::decode_expected(&bytes, tp, entry)
-            .map_err(|source| ManifestError::Damaged { key, source })?;
-        let group = Arc::new(group);
-        self.nodes.insert(entry.id, Node::Group(Arc::clone(&group)));
-        Ok(group)
+    }
+
+    async fn node(
+        &self,
+        id: ObjectId,
+        key: String,
+        bytes: u64,
+        decode: impl FnOnce(&[u8]) -> Result<Node, DecodeError> + Send + 'static,
+    ) -> Result<Node, ManifestError> {
+        if let Some(cached) = self.nodes.get(&id) {
+            return Ok(cached.value().clone());
+        }
+        let (bucket, nodes) = (self.bucket.clone(), self.nodes.clone());
+        let fetch = || async move {
+            let content = fetch(&bucket, &key, bytes, NODE_BYTES_MAX).await?;
+            let node = decode(&content).map_err(|source| ManifestError::Damaged { key, source })?;
+            nodes.insert(id, node.clone());
+            Ok(node)
+        };
+        self.flights.join(id, fetch).await
     }
 
     /// The partition's state at the tiered end.
@@ -151,7 +167,7 @@ impl Manifests {
     ) -> Result<PartitionState, ManifestError> {
         let reference = self.root(tp, pointer).await?.state;
         let key = reference.key(tp).to_string();
-        let bytes = self.fetch(&key, reference.bytes.into(), STATE_BYTES_MAX).await?;
+        let bytes = fetch(&self.bucket, &key, reference.bytes.into(), STATE_BYTES_MAX).await?;
         let state = PartitionState::decode(&bytes, tp).and_then(|state| {
             let reason = "does not describe the offset that the root says";
             let invalid = DecodeError::Invalid { what: "partition state", field: "it", reason };
@@ -245,20 +261,25 @@ impl Manifests {
         Ok(pointer)
     }
 
-    fn cached(&self, id: ObjectId) -> Option<Node> {
-        self.nodes.get(&id).map(|entry| entry.value().clone())
-    }
-
     async fn put(&self, key: String, bytes: Bytes) -> Result<(), ManifestError> {
         Ok(self.bucket.put(&key, bytes).await?)
     }
+}
 
-    async fn fetch(&self, key: &str, bytes: u64, most: u64) -> Result<Bytes, ManifestError> {
-        if bytes > most {
-            return Err(ManifestError::TooLarge { key: key.to_owned(), bytes });
-        }
-        // The whole object by its range, so that one of another size is noticed.
-        Ok(self.bucket.get_tail(key, bytes, bytes).await?)
+/// The whole object, by its range, so that one of another size is noticed.
+async fn fetch(bucket: &Bucket, key: &str, bytes: u64, most: u64) -> Result<Bytes, ManifestError> {
+    if bytes > most {
+        return Err(ManifestError::TooLarge { key: key.to_owned(), bytes });
+    }
+    Ok(bucket.get_tail(key, bytes, bytes).await?)
+}
+
+/// A root and a group never share an id, unless someone made them to.
+fn other_node(key: &str) -> ManifestError {
+    let (field, reason) = ("its id", "is that of a node of another kind");
+    ManifestError::Damaged {
+        key: key.to_owned(),
+        source: DecodeError::Invalid { what: "manifest node", field, reason },
     }
 }
 

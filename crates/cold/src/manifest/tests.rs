@@ -62,6 +62,35 @@ async fn nodes_are_fetched_once() {
 }
 
 #[tokio::test]
+async fn many_readers_of_one_node_fetch_it_once() {
+    let (bucket, faults) = Bucket::in_memory().with_faults();
+    let mut partition = Partition::new(&bucket, 1);
+    partition.grow(20).await;
+    let manifests = partition.fresh();
+    let gate = crate::bucket::faults::Gate::default();
+    faults.fail(Call::Get, "root/", 1, Fault::Hold(gate.clone()));
+    let look = || manifests.find_offset(partition.tp, partition.pointer(), Offset::ZERO);
+    let lookups = futures::future::join_all((0..50).map(|_| look()));
+    let (found, ()) = futures::join!(lookups, async {
+        faults.reached(Call::Get, "root/", 1).await;
+        gate.open();
+    });
+    assert!(found.into_iter().all(|segment| segment.unwrap() == Some(partition.segments[0])));
+    assert_eq!(faults.count(Call::Get, "root/"), 1);
+}
+
+#[tokio::test]
+async fn failed_fetch_is_tried_again_by_the_next() {
+    let (bucket, faults) = Bucket::in_memory().with_faults();
+    let mut partition = Partition::new(&bucket, 1);
+    partition.grow(2).await;
+    let manifests = partition.fresh();
+    faults.fail(Call::Get, "root/", 1, Fault::Unreachable);
+    assert!(manifests.root(partition.tp, partition.pointer()).await.unwrap_err().is_retryable());
+    manifests.root(partition.tp, partition.pointer()).await.unwrap();
+}
+
+#[tokio::test]
 async fn root_is_not_written_before_what_it_names() {
     for part in ["state/", "group/"] {
         let (bucket, faults) = Bucket::in_memory().with_faults();
