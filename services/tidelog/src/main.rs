@@ -1,2 +1,42 @@
 //! The tidelog binary: server and command line.
-fn main() {}
+//!
+//! Results go to standard output, everything else to standard error; every end has its exit code
+//! ([`exit::Code`]).
+
+mod bench;
+mod bucket;
+mod cli;
+mod config_command;
+mod connection;
+mod consume;
+mod dev;
+mod exit;
+mod output;
+mod produce;
+mod progress;
+mod settings;
+mod storage;
+mod topic;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    tidelog_runtime::crash::arm_from_environment();
+    let cli = cli::Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&anyhow::Error::new(error).context("the threads cannot be started")),
+    };
+    let outcome = runtime.block_on(cli::run(cli));
+    // A thread may be waiting for standard input; nobody waits for it.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => code.into(),
+        Err(error) => exit::report(&error),
+    }
+}

@@ -1,0 +1,111 @@
+//! The commands, and which part runs each.
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::exit::{self, Code};
+use crate::{bench, bucket, config_command, consume, dev, produce, storage, topic};
+
+/// A log service in the family of Apache Kafka, built for object storage.
+#[derive(Debug, Parser)]
+#[command(name = "tidelog", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = exit::HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a whole server in one process, without dependencies.
+    Dev(dev::Args),
+    /// Create, list, describe, alter and delete topics.
+    #[command(subcommand)]
+    Topic(topic::Command),
+    /// Write standard input to a topic, one record a line.
+    Produce(produce::Args),
+    /// Write a topic's records to standard output.
+    Consume(consume::Args),
+    /// Where a topic's records are; move them to the bucket; drop local copies.
+    #[command(subcommand)]
+    Storage(storage::Command),
+    /// Look into a bucket, without a server.
+    #[command(subcommand)]
+    Bucket(bucket::Command),
+    /// Measure this machine's limits and how near the product comes to them.
+    Bench(Box<bench::Args>),
+    /// Show or check the server's configuration.
+    #[command(subcommand)]
+    Config(config_command::Command),
+    /// Print a completion script for a shell.
+    Completions {
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs what was asked for.
+pub async fn run(cli: Cli) -> anyhow::Result<Code> {
+    if !matches!(cli.command, Command::Dev(_)) {
+        log_quietly();
+    }
+    match cli.command {
+        Command::Dev(args) => dev::run(args).await,
+        Command::Topic(command) => topic::run(command).await,
+        Command::Produce(args) => produce::run(args).await,
+        Command::Consume(args) => consume::run(args).await,
+        Command::Storage(command) => storage::run(command).await,
+        Command::Bucket(command) => bucket::run(command).await,
+        Command::Bench(args) => bench::run(*args).await.map(|()| Code::Success),
+        Command::Config(command) => config_command::run(&command),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tidelog", &mut std::io::stdout());
+            Ok(Code::Success)
+        }
+    }
+}
+
+/// Commands say what matters through their result; `TIDELOG_LOG` shows what goes on inside.
+fn log_quietly() {
+    let filter = std::env::var("TIDELOG_LOG").unwrap_or_else(|_| "off".to_owned());
+    // A filter that cannot be read is the server's business to complain about.
+    let _ = tidelog_runtime::telemetry::init(&filter, tidelog_runtime::LogFormat::Text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_commands_are_understood() {
+        for line in [
+            "dev --data-dir d --quic 127.0.0.1:0 --http 127.0.0.1:0 --bucket memory:// --config f",
+            "topic create logs --partitions 4 --config segment.bytes=1048576 --config compression.type=zstd",
+            "topic list -o json",
+            "topic describe logs",
+            "topic alter logs --config compression.type=",
+            "topic delete logs",
+            "produce logs --partition 1 --key-separator : --header a=b --header c=d --compression zstd",
+            "consume logs --partition 1 --offset -5 -e --max 3 -o json",
+            "consume logs --offset +3 --exit-at-end",
+            "consume logs --offset @2026-01-01T00:00:00Z",
+            "storage describe logs -o json",
+            "storage offload logs",
+            "storage evict logs --bootstrap localhost:9440",
+            "bucket ls file:///x",
+            "bucket cat file:///x logs --partition 3",
+            "bucket verify s3://x/y logs -o json",
+            "config print -o json",
+            "config check --config f",
+            "completions bash",
+        ] {
+            let words = std::iter::once("tidelog").chain(line.split(' '));
+            if let Err(error) = Cli::try_parse_from(words) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+}

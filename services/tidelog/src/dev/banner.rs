@@ -1,0 +1,34 @@
+//! What a server says when it is ready: where things are, and commands to paste.
+
+use super::server::Server;
+use crate::output;
+
+pub fn print(server: &Server) -> anyhow::Result<()> {
+    let Server { data_dir, bucket, quic, http, context, .. } = server;
+    output::print(&format!(
+        "\
+Tidelog {version} is ready.
+
+  native    {quic}  (QUIC, and TLS over TCP)
+  http      http://{http}  (/livez /readyz /metrics)
+  data      {data}
+  bucket    {bucket}
+  context   {context}
+
+Try it, in another terminal:
+
+  tidelog topic create hello
+  echo 'hello, log' | tidelog produce hello
+  tidelog consume hello --exit-at-end
+  tidelog storage offload hello
+  tidelog storage evict hello
+  tidelog storage describe hello
+  tidelog bucket ls '{bucket}'
+
+Ctrl-C stops the server; what was acknowledged is still there at the next start.
+",
+        version = env!("CARGO_PKG_VERSION"),
+        data = data_dir.display(),
+        context = context.display(),
+    ))
+}
