@@ -32,9 +32,10 @@ impl<'a> JournalSink<'a> {
         now: TimestampMs,
     ) -> Result<Self, StoreError> {
         let refused = |error| refused(partition, &error);
-        let epoch_start = match starts_epoch {
-            true => Some(journal.reserve(EPOCH_START_BYTES).await.map_err(refused)?),
-            false => None,
+        let epoch_start = if starts_epoch {
+            Some(journal.reserve(EPOCH_START_BYTES).await.map_err(refused)?)
+        } else {
+            None
         };
         let batch = Some(journal.reserve(batch_bytes).await.map_err(refused)?);
         Ok(Self { journal, partition, now, batch, epoch_start })

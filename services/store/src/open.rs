@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use thiserror::Error;
-use tidelog_cold::{Bucket, ColdReader, Tier};
 use tidelog_cold::descriptor::Descriptors;
+use tidelog_cold::{Bucket, ColdReader, Tier};
 use tidelog_format::pointer::Pointer;
 use tidelog_journal::{Checkpoints, Directory, Journal, JournalConfig, PartitionCheckpoint, RecoveryReport};
 use tidelog_meta::value::{Cluster, Topic as TopicRecord};
-use tidelog_meta::{Meta, MetaError, Revision, SharedMeta, Stored, Txn, TxnOutcome, TypedMeta as _, keys};
+use tidelog_meta::{MetaError, Revision, SharedMeta, Stored, Txn, TxnOutcome, TypedMeta as _, keys};
 use tidelog_model::{ClusterId, ErrorCode, Incarnation, SharedClock, TopicId, TopicPartition};
 use tidelog_peer::StoreError;
 use tidelog_runtime::Supervisor;
@@ -96,7 +96,8 @@ impl Store {
             clock: Arc::clone(&clock),
         };
         let (journal, report) = open_journal(journal, checkpoints, &mut recovery)?;
-        let tier = Tier::new(bucket.clone(), cluster.incarnation);
+        let tier =
+            Tier::with_config(bucket.clone(), cluster.incarnation, options.tier_config(Arc::clone(&clock)));
         let (offloader, inbox) = Offloader::new();
         let node = Arc::new(Node {
             descriptors: Descriptors::new(bucket.clone()),

@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
-use tidelog_model::{
-    ClusterId, NodeId, ProducerEpoch, ProducerId, TopicId, TopicPartition,
-};
+use tidelog_model::{ClusterId, NodeId, ProducerEpoch, ProducerId, TopicId, TopicPartition};
 use tidelog_peer::{
-    Ack, Fetch, Fetched, Isolation, ListedOffset, OffsetSpec, PartitionDescription, PartitionStore, StoreError,
-    TopicRef,
+    Ack, Fetch, Fetched, Isolation, ListedOffset, OffsetSpec, PartitionDescription, PartitionStore,
+    StoreError, TopicRef,
 };
 use tidelog_runtime::crash_point;
 
@@ -32,10 +30,11 @@ impl Store {
         self.node.identity.leader.node
     }
 
-    /// Takes nothing more, waits until what was taken is durable, and closes the journal. The tasks are
-    /// the supervisor's to stop.
+    /// Takes nothing more, waits until what was taken is durable, and closes the journal. To be called
+    /// after the supervisor has stopped the store's tasks.
     pub async fn close(&self) {
         self.node.journal.close().await;
+        self.node.tier.close().await;
     }
 }
 

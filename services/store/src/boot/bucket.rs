@@ -18,7 +18,9 @@ use crate::error::of_bucket;
 /// Why the bucket cannot be used by this cluster.
 #[derive(Debug, Error)]
 pub enum OwnerError {
-    #[error("the bucket belongs to cluster {found}, and this is cluster {ours}: give it another bucket or prefix")]
+    #[error(
+        "the bucket belongs to cluster {found}, and this is cluster {ours}: give it another bucket or prefix"
+    )]
     OtherCluster { ours: ClusterId, found: ClusterId },
     #[error(
         "the bucket belongs to cluster {found}, and the metadata store is empty: it was lost or is not \

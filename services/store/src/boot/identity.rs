@@ -1,9 +1,9 @@
 //! Who this node is: a data directory that has to be the one the node ran on last, and no older copy.
 
+use thiserror::Error;
 use tidelog_meta::value::{Leader, Node};
 use tidelog_meta::{Meta, MetaError, Revision, Txn, TxnOutcome, TypedMeta as _, keys};
 use tidelog_model::{DirectoryId, NodeId};
-use thiserror::Error;
 
 /// The node is not who the metadata store says it is.
 #[derive(Debug, Error)]

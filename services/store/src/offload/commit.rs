@@ -38,11 +38,7 @@ pub(crate) async fn commit(
 }
 
 /// Whether the pointer was committed after all. The root's random id tells it from any other.
-async fn read_back(
-    node: &Node,
-    partition: &Partition,
-    pointer: &Pointer,
-) -> Result<Revision, OffloadError> {
+async fn read_back(node: &Node, partition: &Partition, pointer: &Pointer) -> Result<Revision, OffloadError> {
     match node.meta.read(&keys::pointer(partition.id)).await? {
         Some(stored) if stored.value.root == pointer.root => Ok(stored.mod_revision),
         _ => Err(OffloadError::NotCommitted { partition: partition.id }),

@@ -18,14 +18,14 @@ pub(crate) enum Cut {
     /// More batches of the same segment.
     None,
     /// The segment ends with this batch.
-    Here(End),
+    Here(SegmentEnd),
 }
 
-/// The end of a segment.
+/// A segment that is complete, and who the producers were at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct End {
+pub(crate) struct SegmentEnd {
     pub(crate) start: Offset,
-    pub(crate) end: Offset,
+    pub(crate) next: Offset,
     pub(crate) producers: Vec<ProducerEntry>,
 }
 
@@ -81,7 +81,7 @@ impl Cutter {
         if next < self.end && self.segment_bytes < self.target_bytes {
             return Ok(Cut::None);
         }
-        let end = End { start: self.segment_start, end: next, producers: self.producers.snapshot(now) };
+        let end = SegmentEnd { start: self.segment_start, next, producers: self.producers.snapshot(now) };
         self.segment_start = next;
         self.segment_bytes = 0;
         Ok(Cut::Here(end))
@@ -128,11 +128,11 @@ mod tests {
             }
         }
         cutter.finish().unwrap();
-        let bounds: Vec<_> = ends.iter().map(|end| (end.start.0, end.end.0)).collect();
+        let bounds: Vec<_> = ends.iter().map(|end| (end.start.0, end.next.0)).collect();
         assert_eq!(bounds, [(0, 4), (4, 8), (8, 10)]);
         for end in ends {
             let newest = end.producers[0].batches.last().unwrap();
-            assert_eq!(newest.base_offset.0 + 2, end.end.0);
+            assert_eq!(newest.base_offset.0 + 2, end.next.0);
         }
     }
 

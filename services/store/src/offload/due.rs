@@ -1,6 +1,6 @@
 //! Which partitions have something to move to the bucket, and in what order.
 
-use tidelog_model::{TimestampMs, TopicConfig, TopicPartition};
+use tidelog_model::{TimestampMs, TopicPartition};
 
 /// What is known of one partition's records that only the hot tier has.
 #[derive(Clone, Debug)]
@@ -16,12 +16,6 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    pub(crate) fn configured(mut self, config: &TopicConfig) -> Self {
-        self.segment_bytes = config.segment_bytes;
-        self.age_ms_max = config.tier_max_age_ms;
-        self
-    }
-
     fn is_due(&self, now: TimestampMs) -> bool {
         self.commanded
             || self.untiered_bytes >= self.segment_bytes
@@ -56,8 +50,7 @@ pub(crate) fn select(
     limits: PassLimits,
 ) -> Vec<Candidate> {
     candidates.retain(|candidate| candidate.untiered_bytes > 0);
-    candidates
-        .sort_by_key(|candidate| (!candidate.commanded, candidate.oldest_append, candidate.partition));
+    candidates.sort_by_key(|candidate| (!candidate.commanded, candidate.oldest_append, candidate.partition));
     let mut relieved: u64 = 0;
     let mut memory: u64 = 0;
     let mut chosen = Vec::new();

@@ -28,8 +28,6 @@ pub(crate) enum OffloadError {
     NotCommitted { partition: TopicPartition },
     #[error(transparent)]
     Meta(#[from] MetaError),
-    #[error("the server is shutting down")]
-    Stopped,
 }
 
 impl OffloadError {
@@ -43,7 +41,6 @@ impl OffloadError {
             Self::Batch(_) | Self::Cut(_) => ErrorCode::JournalCorrupt,
             Self::Fenced { .. } => ErrorCode::NotLeaderOrFollower,
             Self::NotCommitted { .. } => ErrorCode::RequestTimedOut,
-            Self::Stopped => ErrorCode::ShuttingDown,
         };
         StoreError::new(code, self.to_string())
     }

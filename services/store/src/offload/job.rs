@@ -24,7 +24,7 @@ use tidelog_runtime::crash_point;
 use tokio::sync::mpsc;
 
 use super::commit::commit;
-use super::cutter::{Cut, Cutter, End};
+use super::cutter::{Cut, Cutter, SegmentEnd};
 use super::error::OffloadError;
 use crate::node::Node;
 use crate::partition::Partition;
@@ -78,7 +78,7 @@ async fn upload(
     partition: &Partition,
     mut cutter: Cutter,
     mut batches: mpsc::Receiver<Bytes>,
-    finished: mpsc::Sender<(SegmentUpload, End)>,
+    finished: mpsc::Sender<(SegmentUpload, SegmentEnd)>,
 ) -> Result<(), OffloadError> {
     let epoch = partition.leadership().epoch;
     let mut segment: Option<SegmentUpload> = None;
@@ -105,17 +105,16 @@ async fn upload(
 async fn publish(
     node: &Node,
     partition: &Partition,
-    mut finished: mpsc::Receiver<(SegmentUpload, End)>,
+    mut finished: mpsc::Receiver<(SegmentUpload, SegmentEnd)>,
 ) -> Result<(), OffloadError> {
     let epoch = partition.leadership().epoch;
     while let Some((segment, end)) = finished.recv().await {
-        let (written, history) = partition.epochs(end.start, end.end);
+        let (written, history) = partition.epochs(end.start, end.next);
         let entry = segment.finish(Vec::new(), written).await?;
         crash_point!("store::offload-segment-uploaded");
-        let state = PartitionState { end: end.end, producers: end.producers, epochs: history };
+        let state = PartitionState { end: end.next, producers: end.producers, epochs: history };
         let previous = partition.pointer();
-        let pointer =
-            node.tier.publish(partition.id, epoch, previous.as_ref(), vec![entry], &state).await?;
+        let pointer = node.tier.publish(partition.id, epoch, previous.as_ref(), vec![entry], &state).await?;
         crash_point!("store::offload-manifest-uploaded");
         commit(node, partition, pointer, &state.producers).await?;
     }

@@ -26,7 +26,7 @@ use crate::partition::Partition;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Passes at a time: while one waits for its last uploads, the next one reads.
-const PASSES_MAX: usize = 2;
+pub(crate) const PASSES_MAX: usize = 2;
 
 /// How full the hot tier may be before records are moved that are neither old nor many.
 const COMFORTABLE_PERCENT: u64 = 60;
@@ -167,9 +167,10 @@ impl Scheduler {
         if start >= end || self.busy.contains(&partition.id) || partition.check().is_err() {
             return None;
         }
-        let commanded = self.commands.iter().any(|command| {
-            command.targets.get(&partition.id).is_some_and(|target| *target > start)
-        });
+        let commanded = self
+            .commands
+            .iter()
+            .any(|command| command.targets.get(&partition.id).is_some_and(|target| *target > start));
         let rests = self.backoff.get(&partition.id).is_some_and(|backoff| backoff.until > Instant::now());
         if rests && !commanded {
             return None;
@@ -231,8 +232,9 @@ impl Scheduler {
         let open = |(id, target): (&TopicPartition, &Offset)| {
             node.catalog.partition(*id).is_ok_and(|partition| partition.untiered().0 < *target)
         };
-        let (waiting, done): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.commands).into_iter().partition(|command| command.targets.iter().any(open));
+        let (waiting, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.commands)
+            .into_iter()
+            .partition(|command| command.targets.iter().any(open));
         self.commands = waiting;
         for command in done {
             let _ = command.reply.send(Ok(()));

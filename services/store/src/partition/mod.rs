@@ -222,9 +222,10 @@ impl Cell {
         match &self.status {
             Status::Serving => Ok(()),
             Status::Recovering(error) | Status::Failed(error) => Err(error.clone()),
-            Status::Deleted => {
-                Err(StoreError::new(ErrorCode::UnknownTopicOrPartition, format!("{id}: the topic was deleted")))
-            }
+            Status::Deleted => Err(StoreError::new(
+                ErrorCode::UnknownTopicOrPartition,
+                format!("{id}: the topic was deleted"),
+            )),
         }
     }
 

@@ -115,6 +115,7 @@ impl Producers {
         Self { entries }
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -55,10 +55,7 @@ pub(crate) fn check(request: &CreateTopic) -> Result<ValidRequest, StoreError> {
 }
 
 /// `config` with changes; every problem at once when there is one.
-pub(crate) fn changed(
-    config: &TopicConfig,
-    changes: &[(String, String)],
-) -> Result<TopicConfig, StoreError> {
+pub(crate) fn changed(config: &TopicConfig, changes: &[(String, String)]) -> Result<TopicConfig, StoreError> {
     let pairs = changes.iter().map(|(key, value)| (key, value));
     config.with(pairs).map_err(|errors| {
         let lines: Vec<_> = errors.iter().map(ConfigError::to_string).collect();
@@ -131,11 +128,8 @@ async fn put_partitions(
         .chunks(TXN_OPS_MAX)
         .map(|chunk| put_chunk(Arc::clone(meta), with_partitions(Txn::new(), chunk, leader), chunk.len()))
         .collect();
-    let revisions: Vec<Vec<Revision>> = stream::iter(chunks)
-        .buffered(CHUNKS_AT_ONCE)
-        .try_collect()
-        .await
-        .map_err(|error| of_meta(&error))?;
+    let revisions: Vec<Vec<Revision>> =
+        stream::iter(chunks).buffered(CHUNKS_AT_ONCE).try_collect().await.map_err(|error| of_meta(&error))?;
     Ok(revisions.concat())
 }
 

@@ -48,11 +48,7 @@ impl Topics for Store {
         Ok(info)
     }
 
-    async fn alter(
-        &self,
-        topic: TopicRef,
-        changes: Vec<(String, String)>,
-    ) -> Result<TopicInfo, StoreError> {
+    async fn alter(&self, topic: TopicRef, changes: Vec<(String, String)>) -> Result<TopicInfo, StoreError> {
         let topic = self.node.catalog.topic(&topic)?;
         let (config, revision) = alter::alter(&self.node.meta, topic.id, &changes).await?;
         topic.set_config(revision, config);

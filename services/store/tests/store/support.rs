@@ -1,7 +1,5 @@
 //! A store on a temporary directory and a bucket in memory, that can be stopped, crashed and started.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tempfile::TempDir;
-use tidelog_cold::{Bucket, BucketOptions, CacheConfig, ColdReader, ReadOptions};
+use tidelog_cold::{Bucket, CacheConfig, ColdReader, ReadOptions};
 use tidelog_format::batch::{self, BatchBuilder, BatchOptions};
 use tidelog_journal::{Directory, JournalConfig};
 use tidelog_meta::{Creation, Embedded};
@@ -23,12 +21,12 @@ use tidelog_peer::{
 use tidelog_runtime::Supervisor;
 use tidelog_store::{OpenError, Parts, Store, StoreOptions};
 
-pub const MIB: u64 = 1024 * 1024;
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const MIB: u64 = 1024 * 1024;
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// A clock that stands still until it is told to move.
 #[derive(Debug)]
-pub struct ManualClock(AtomicI64);
+pub(crate) struct ManualClock(AtomicI64);
 
 impl Clock for ManualClock {
     fn now(&self) -> TimestampMs {
@@ -37,45 +35,45 @@ impl Clock for ManualClock {
 }
 
 /// What outlives a store: its disk, its bucket, its clock, its settings.
-pub struct Site {
-    pub data: TempDir,
-    pub bucket: Bucket,
-    pub clock: Arc<ManualClock>,
-    pub file_bytes: u64,
-    pub budget_bytes: u64,
+pub(crate) struct Site {
+    pub(crate) data: TempDir,
+    pub(crate) bucket: Bucket,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) file_bytes: u64,
+    pub(crate) budget_bytes: u64,
 }
 
 /// A store that runs.
-pub struct Running {
-    pub store: Store,
-    pub cold: ColdReader,
-    pub supervisor: Supervisor,
+pub(crate) struct Running {
+    pub(crate) store: Store,
+    pub(crate) cold: ColdReader,
+    pub(crate) supervisor: Supervisor,
 }
 
 impl Site {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_bucket(Bucket::in_memory())
     }
 
-    pub fn with_bucket(bucket: Bucket) -> Self {
+    pub(crate) fn with_bucket(bucket: Bucket) -> Self {
         let clock = Arc::new(ManualClock(AtomicI64::new(1_700_000_000_000)));
         let data = tempfile::tempdir().unwrap();
         Self { data, bucket, clock, file_bytes: 4 * MIB, budget_bytes: 64 * MIB }
     }
 
-    pub fn now(&self) -> TimestampMs {
+    pub(crate) fn now(&self) -> TimestampMs {
         self.clock.now()
     }
 
-    pub fn advance(&self, ms: i64) {
+    pub(crate) fn advance(&self, ms: i64) {
         self.clock.0.fetch_add(ms, Ordering::Relaxed);
     }
 
-    pub async fn start(&self) -> Running {
+    pub(crate) async fn start(&self) -> Running {
         self.try_start().await.unwrap()
     }
 
-    pub async fn try_start(&self) -> Result<Running, OpenError> {
+    pub(crate) async fn try_start(&self) -> Result<Running, OpenError> {
         let clock: SharedClock = self.clock.clone();
         let path = self.data.path();
         let directory = Directory::open(path).unwrap();
@@ -92,13 +90,13 @@ impl Site {
     }
 
     /// The site as a crash at this moment would leave it: a copy of its disk, made while the store runs.
-    pub fn crashed(&self) -> Self {
+    pub(crate) fn crashed(&self) -> Self {
         let data = tempfile::tempdir().unwrap();
         copy(self.data.path(), data.path());
         Self { data, bucket: self.bucket.clone(), clock: self.clock.clone(), ..*self }
     }
 
-    pub fn journal_files(&self) -> Vec<PathBuf> {
+    pub(crate) fn journal_files(&self) -> Vec<PathBuf> {
         let mut files: Vec<_> = std::fs::read_dir(self.data.path().join("journal"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -124,32 +122,40 @@ fn copy(from: &Path, to: &Path) {
 
 impl Running {
     /// Stops the store as a shutdown does.
-    pub async fn stop(self) {
-        self.store.close().await;
+    pub(crate) async fn stop(self) {
         self.supervisor.shut_down(SOON).await.unwrap();
+        self.store.close().await;
     }
 
-    pub async fn topic(&self, name: &str, partitions: u32, config: &[(&str, &str)]) -> TopicInfo {
+    pub(crate) async fn topic(&self, name: &str, partitions: u32, config: &[(&str, &str)]) -> TopicInfo {
         let config = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let request = CreateTopic { name: name.to_owned(), partitions, config };
         self.store.create(request).await.unwrap()
     }
 
-    pub async fn named(&self, name: &str) -> TopicInfo {
+    pub(crate) async fn named(&self, name: &str) -> TopicInfo {
         self.store.get(TopicRef::from(name)).await.unwrap()
     }
 
     /// Appends and waits until the disk has it.
-    pub async fn produce(&self, partition: TopicPartition, batch: BytesMut) -> Result<Produced, StoreError> {
+    pub(crate) async fn produce(
+        &self,
+        partition: TopicPartition,
+        batch: BytesMut,
+    ) -> Result<Produced, StoreError> {
         self.store.produce(partition, batch).await?.await
     }
 
-    pub async fn describe(&self, partition: TopicPartition) -> PartitionDescription {
+    pub(crate) async fn describe(&self, partition: TopicPartition) -> PartitionDescription {
         self.store.describe(partition).await.unwrap()
     }
 
     /// Every value of a partition from `from` to the high watermark, wherever it is; offsets are checked.
-    pub async fn read(&self, partition: TopicPartition, from: Offset) -> Result<Vec<Bytes>, StoreError> {
+    pub(crate) async fn read(
+        &self,
+        partition: TopicPartition,
+        from: Offset,
+    ) -> Result<Vec<Bytes>, StoreError> {
         let mut values = Vec::new();
         let mut next = from;
         loop {
@@ -182,7 +188,7 @@ impl Running {
     }
 
     /// Waits until a description is as wanted.
-    pub async fn until(
+    pub(crate) async fn until(
         &self,
         partition: TopicPartition,
         wanted: impl Fn(&PartitionDescription) -> bool,
@@ -215,17 +221,17 @@ fn take(bytes: Bytes, mut next: Offset, values: &mut Vec<Bytes>) -> Offset {
     next
 }
 
-pub fn partition(topic: &TopicInfo, number: u32) -> TopicPartition {
+pub(crate) fn partition(topic: &TopicInfo, number: u32) -> TopicPartition {
     TopicPartition::new(topic.id, PartitionId(number))
 }
 
 /// A batch of these values, all at one time.
-pub fn batch_at<V: AsRef<[u8]>>(timestamp: TimestampMs, values: &[V]) -> BytesMut {
+pub(crate) fn batch_at<V: AsRef<[u8]>>(timestamp: TimestampMs, values: &[V]) -> BytesMut {
     build(None, timestamp, values)
 }
 
 /// A batch of an idempotent producer.
-pub fn batch_of<V: AsRef<[u8]>>(
+pub(crate) fn batch_of<V: AsRef<[u8]>>(
     producer: (ProducerId, ProducerEpoch),
     first: i32,
     timestamp: TimestampMs,
@@ -247,17 +253,17 @@ fn build<V: AsRef<[u8]>>(
 }
 
 /// `count` values that tell where they belong.
-pub fn values(label: &str, count: usize) -> Vec<String> {
+pub(crate) fn values(label: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{label}-{n}")).collect()
 }
 
-pub fn texts(values: &[Bytes]) -> Vec<String> {
+pub(crate) fn texts(values: &[Bytes]) -> Vec<String> {
     values.iter().map(|value| String::from_utf8(value.to_vec()).unwrap()).collect()
 }
 
 impl Running {
     /// Waits until the partition's state has been found.
-    pub async fn serving(&self, partition: TopicPartition) {
+    pub(crate) async fn serving(&self, partition: TopicPartition) {
         let deadline = tokio::time::Instant::now() + SOON;
         while let Err(error) = self.store.describe(partition).await {
             assert!(error.is_retryable() && tokio::time::Instant::now() < deadline, "{error}");
@@ -266,7 +272,7 @@ impl Running {
     }
 
     /// The leader epochs in the headers of a partition's batches, each once.
-    pub async fn epochs_of_batches(&self, partition: TopicPartition) -> Vec<u32> {
+    pub(crate) async fn epochs_of_batches(&self, partition: TopicPartition) -> Vec<u32> {
         let fetch = Fetch {
             partition,
             from: Offset(0),

@@ -1,8 +1,6 @@
 //! What a store remembers when it comes back.
 
-mod support;
-
-use support::{Site, batch_at, batch_of, partition, texts, values};
+use crate::support::{Site, batch_at, batch_of, partition, texts, values};
 use tidelog_model::{ErrorCode, Offset};
 use tidelog_peer::{PartitionStore as _, Topics as _};
 

@@ -1,15 +1,11 @@
 //! What callers get to see: waiting, refusals, deletion, identity.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{Site, batch_at, partition, values};
+use crate::support::{Site, batch_at, partition, values};
 use tidelog_cold::Bucket;
 use tidelog_model::{ErrorCode, Offset, TimestampMs};
-use tidelog_peer::{
-    CreateTopic, Fetch, Fetched, Isolation, OffsetSpec, PartitionStore as _, Topics as _,
-};
+use tidelog_peer::{CreateTopic, Fetch, Fetched, Isolation, OffsetSpec, PartitionStore as _, Topics as _};
 use tidelog_store::{IdentityError, OpenError, OwnerError};
 
 fn fetch(partition: tidelog_model::TopicPartition, from: u64, wait: Option<Duration>) -> Fetch {
@@ -31,7 +27,8 @@ async fn a_reader_at_the_end_gets_the_next_record_when_it_comes() {
     let nothing = running.store.fetch(fetch(tp, 0, None)).await.unwrap();
     assert!(matches!(nothing, Fetched::Nothing { .. }));
     let store = running.store.clone();
-    let reader = tokio::spawn(async move { store.fetch(fetch(tp, 0, Some(support::SOON))).await.unwrap() });
+    let reader =
+        tokio::spawn(async move { store.fetch(fetch(tp, 0, Some(crate::support::SOON))).await.unwrap() });
     running.produce(tp, batch_at(site.now(), &["v"])).await.unwrap();
     let Fetched::Batches { batches, marks } = reader.await.unwrap() else {
         panic!("the record did not come");
@@ -107,7 +104,7 @@ async fn a_deleted_topic_is_gone_for_good_and_its_name_is_free() {
     running.produce(tp, batch_at(site.now(), &values("old", 5))).await.unwrap();
     running.store.offload(old.id).await.unwrap();
     let store = running.store.clone();
-    let waiting = tokio::spawn(async move { store.fetch(fetch(tp, 5, Some(support::SOON))).await });
+    let waiting = tokio::spawn(async move { store.fetch(fetch(tp, 5, Some(crate::support::SOON))).await });
     running.produce(partition(&old, 1), batch_at(site.now(), &["v"])).await.unwrap();
     running.store.delete("t".into()).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap_err().code, ErrorCode::UnknownTopicOrPartition);
@@ -122,7 +119,7 @@ async fn a_deleted_topic_is_gone_for_good_and_its_name_is_free() {
         let running = site.start().await;
         assert_eq!(running.store.list().await.unwrap(), std::slice::from_ref(&new));
         let read = running.read(partition(&new, 0), Offset(0)).await.unwrap();
-        assert_eq!(support::texts(&read)[0], "new");
+        assert_eq!(crate::support::texts(&read)[0], "new");
         running.produce(partition(&new, 0), batch_at(site.now(), &["more"])).await.unwrap();
         running.stop().await;
         site = site.crashed();

@@ -1,10 +1,8 @@
 //! Records on their way to the bucket, and back.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{MIB, Site, batch_at, batch_of, partition, texts, values};
+use crate::support::{MIB, Site, batch_at, batch_of, partition, texts, values};
 use tidelog_cold::Bucket;
 use tidelog_cold::bucket::faults::{Call, Fault, Faults};
 use tidelog_model::{ErrorCode, Offset, TimestampMs};
@@ -45,7 +43,7 @@ async fn a_log_is_the_same_from_either_tier_and_across_the_seam() {
             _ => {}
         }
     }
-    let check = async |running: &support::Running| {
+    let check = async |running: &crate::support::Running| {
         for number in 0..2_u32 {
             let tp = partition(&topic, number);
             let marks = running.describe(tp).await.marks;
@@ -181,7 +179,7 @@ async fn a_backlog_refuses_records_until_the_bucket_takes_some() {
     assert_eq!(running.read(tp, Offset(0)).await.unwrap().len() as u64, taken, "reads go on");
     faults.heal();
     running.store.offload(topic.id).await.unwrap();
-    let deadline = tokio::time::Instant::now() + support::SOON;
+    let deadline = tokio::time::Instant::now() + crate::support::SOON;
     let produced = loop {
         match running.produce(tp, batch()).await {
             Ok(produced) => break produced,
@@ -199,14 +197,16 @@ async fn a_hot_tier_of_a_few_files_holds_any_number_of_records_as_long_as_the_bu
     let running = site.start().await;
     let topic = running.topic("t", 2, &[]).await;
     let mut sent = 0;
-    let deadline = tokio::time::Instant::now() + support::SOON;
+    let deadline = tokio::time::Instant::now() + crate::support::SOON;
     while sent < 400 {
         let tp = partition(&topic, sent % 2);
         match running.produce(tp, batch_at(site.now(), &[vec![b'x'; 100 * 1024]])).await {
             Ok(_) => sent += 1,
             Err(error) => {
                 assert!(error.is_retryable() && tokio::time::Instant::now() < deadline, "{error}");
-                tokio::time::timeout(Duration::from_millis(20), std::future::pending::<()>()).await.unwrap_err();
+                tokio::time::timeout(Duration::from_millis(20), std::future::pending::<()>())
+                    .await
+                    .unwrap_err();
             }
         }
     }
@@ -281,7 +281,7 @@ async fn the_state_in_the_bucket_is_that_of_the_segments_end() {
 }
 
 async fn tiered(
-    running: &support::Running,
+    running: &crate::support::Running,
     topic: &tidelog_peer::TopicInfo,
     partition: tidelog_model::TopicPartition,
 ) -> Fetched {
