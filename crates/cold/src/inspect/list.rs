@@ -160,10 +160,9 @@ pub(super) async fn open(
     topic: &str,
     partition: PartitionId,
 ) -> Result<(TopicPartition, OpenRoot), InspectError> {
-    let survey = Survey::take(bucket).await?;
-    let tp = TopicPartition { topic: survey.select_one(topic)?, partition };
+    let (tp, keys) = Survey::of_partition(bucket, topic, partition).await?;
     let nothing = || InspectError::NoSuchPartition { topic: topic.to_owned(), partition };
-    let keys = survey.partitions.get(&tp).ok_or_else(nothing)?;
+    let keys = keys.ok_or_else(nothing)?;
     match keys.newest_root(bucket, tp).await? {
         (Some(root), _) => Ok((tp, root)),
         (None, problems) => {

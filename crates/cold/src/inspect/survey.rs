@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt;
 use tidelog_format::descriptor::{ClusterDescriptor, TopicDescriptor};
-use tidelog_format::key::ObjectKey;
+use tidelog_format::key::{ObjectKey, roots_prefix};
 use tidelog_format::manifest::Root;
-use tidelog_model::{Incarnation, LeaderEpoch, ObjectId, TopicId, TopicPartition};
+use tidelog_model::{Incarnation, LeaderEpoch, ObjectId, PartitionId, TopicId, TopicPartition};
 
 use super::{InspectError, Problem};
 use crate::bucket::{Bucket, BucketError};
@@ -58,7 +58,30 @@ pub(super) struct Survey {
 }
 
 impl Survey {
+    /// The whole bucket.
     pub(super) async fn take(bucket: &Bucket) -> Result<Self, InspectError> {
+        let mut survey = Self::described(bucket).await?;
+        survey.list(bucket, "").await?;
+        Ok(survey)
+    }
+
+    /// What the roots of one partition say; of the rest, only descriptors are looked at. `topic` is a
+    /// name or an id, and an id needs no descriptor.
+    pub(super) async fn of_partition(
+        bucket: &Bucket,
+        topic: &str,
+        partition: PartitionId,
+    ) -> Result<(TopicPartition, Option<PartitionKeys>), InspectError> {
+        let mut survey = Self::described(bucket).await?;
+        if let Ok(id) = topic.parse() {
+            survey.topics.entry(id).or_insert(None);
+        }
+        let tp = TopicPartition { topic: survey.select_one(topic)?, partition };
+        survey.list(bucket, &roots_prefix(tp)).await?;
+        Ok((tp, survey.partitions.remove(&tp)))
+    }
+
+    async fn described(bucket: &Bucket) -> Result<Self, InspectError> {
         let descriptors = Descriptors::new(bucket.clone());
         let cluster = descriptors.cluster().await?;
         let topics = descriptors.topics().await?;
@@ -76,15 +99,19 @@ impl Survey {
             let newest = survey.note(newest);
             survey.topics.insert(topic, newest);
         }
-        let mut listing = bucket.list("");
+        Ok(survey)
+    }
+
+    async fn list(&mut self, bucket: &Bucket, prefix: &str) -> Result<(), InspectError> {
+        let mut listing = bucket.list(prefix);
         while let Some(object) = listing.try_next().await? {
-            survey.all.add(object.bytes);
+            self.all.add(object.bytes);
             match object.key.parse() {
-                Ok(key) => survey.add(&key, object.bytes),
-                Err(_) => survey.foreign.add(object.bytes),
+                Ok(key) => self.add(&key, object.bytes),
+                Err(_) => self.foreign.add(object.bytes),
             }
         }
-        Ok(survey)
+        Ok(())
     }
 
     fn note<T>(&mut self, newest: Newest<T>) -> Option<T> {

@@ -246,3 +246,30 @@ async fn report_is_plain_json() {
     let listing = serde_json::to_value(list(&bucket, None).await.unwrap()).unwrap();
     assert_eq!(listing["topics"][0]["partitions"][0]["segments"], 12);
 }
+
+#[tokio::test]
+async fn topic_without_descriptor_is_reached_by_its_id() {
+    let bucket = Bucket::in_memory();
+    let mut partition = Partition::new(&bucket, 1);
+    partition.grow(2).await;
+    let topic = partition.tp.topic.to_string();
+    let listing = list(&bucket, Some(&topic)).await.unwrap();
+    assert_eq!((&listing.topics[0].name, listing.topics[0].partitions.len()), (&None, 1));
+    assert_eq!(segments(&bucket, &topic, PartitionId(1)).await.unwrap().len(), 2);
+    let error = segments(&bucket, &topic, PartitionId(2)).await.unwrap_err();
+    assert!(matches!(error, InspectError::NoSuchPartition { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn bucket_in_a_directory_is_inspected_like_any_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = url::Url::from_directory_path(directory.path()).unwrap();
+    let bucket = Bucket::open(url.as_str(), &crate::bucket::BucketOptions::default()).await.unwrap();
+    let mut partition = Partition::new(&bucket, 1);
+    describe(&bucket, partition.tp.topic, "logs", None).await;
+    partition.grow(12).await;
+    let report = verified(&bucket).await;
+    assert!(report.is_sound(), "{:?}", report.problems);
+    assert_eq!(report.checked.records, partition.end);
+    assert_eq!(cat(&bucket, Some(7)).await.unwrap(), written(&partition, 7));
+}
