@@ -8,6 +8,7 @@ mod boot;
 mod error;
 mod fetch;
 mod journal_sink;
+mod metrics;
 mod node;
 mod offload;
 mod open;

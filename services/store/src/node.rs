@@ -11,6 +11,7 @@ use tidelog_model::SharedClock;
 use tidelog_peer::StoreError;
 
 use crate::boot::bucket::Owner;
+use crate::metrics::StoreMetrics;
 use crate::offload::scheduler::Offloader;
 use crate::producer_ids::ProducerIdSource;
 use crate::topics::catalog::Catalog;
@@ -39,6 +40,7 @@ pub(crate) struct Node {
     pub(crate) scribe: Arc<Scribe>,
     pub(crate) offloader: Offloader,
     pub(crate) bucket_owner: Owner,
+    pub(crate) metrics: StoreMetrics,
     /// Holds the data directory's lock.
     pub(crate) _directory: Directory,
 }

@@ -12,13 +12,14 @@ use tidelog_meta::value::{Cluster, Topic as TopicRecord};
 use tidelog_meta::{MetaError, Revision, SharedMeta, Stored, Txn, TxnOutcome, TypedMeta as _, keys};
 use tidelog_model::{ClusterId, ErrorCode, Incarnation, SharedClock, TopicId, TopicPartition};
 use tidelog_peer::StoreError;
-use tidelog_runtime::Supervisor;
+use tidelog_runtime::{Metrics, Supervisor};
 
 use crate::boot::bucket::{self, Owner, OwnerError};
 use crate::boot::identity::{self, IdentityError};
 use crate::boot::leadership::{self, Led};
 use crate::boot::recovery::{Gap, Recovered, Recovery};
 use crate::boot::refill;
+use crate::metrics::{self, StoreMetrics};
 use crate::node::{Identity, Node};
 use crate::offload::scheduler::{Inbox, Offloader, Scheduler};
 use crate::options::StoreOptions;
@@ -42,6 +43,7 @@ pub struct Parts {
     pub bucket: Bucket,
     pub cold: ColdReader,
     pub clock: SharedClock,
+    pub metrics: Metrics,
 }
 
 /// Why a store does not open. Nothing was deleted.
@@ -81,7 +83,7 @@ impl Store {
         parts: Parts,
         supervisor: &Supervisor,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        let Parts { directory, meta, journal, bucket, cold, clock } = parts;
+        let Parts { directory, meta, journal, bucket, cold, clock, metrics } = parts;
         let bucket_owner = Owner::default();
         let cluster = cluster(&meta, &bucket, &clock, &bucket_owner).await?;
         let leader = identity::claim(&*meta, options.node, directory.id(), directory.boot()).await?;
@@ -114,7 +116,9 @@ impl Store {
             catalog,
             offloader,
             bucket_owner,
+            metrics: StoreMetrics::register(&metrics),
         });
+        metrics::observe(&metrics, &node);
         let in_bucket = populate(&node, known, &mut recovery)?;
         start(&node, &options, inbox, in_bucket, supervisor);
         Ok((Self { node }, report))

@@ -38,16 +38,28 @@ impl Store {
     }
 }
 
+async fn append(node: &Node, id: TopicPartition, batch: BytesMut) -> Result<Ack, StoreError> {
+    let partition = node.catalog.partition(id)?;
+    let now = node.clock.now();
+    let validated = produce::validate(batch, &partition.topic.config(), now).await?;
+    let bytes = validated.bytes.len();
+    let mut sink = JournalSink::reserve(&node.journal, id, bytes, partition.starts_epoch(), now).await?;
+    partition.append(validated, now, &mut sink)
+}
+
 #[async_trait]
 impl PartitionStore for Store {
     async fn produce(&self, id: TopicPartition, batch: BytesMut) -> Result<Ack, StoreError> {
         let node = &self.node;
-        let partition = node.catalog.partition(id)?;
-        let now = node.clock.now();
-        let validated = produce::validate(batch, &partition.topic.config(), now).await?;
-        let bytes = validated.bytes.len();
-        let mut sink = JournalSink::reserve(&node.journal, id, bytes, partition.starts_epoch(), now).await?;
-        partition.append(validated, now, &mut sink)
+        let bytes = batch.len() as u64;
+        let appended = append(node, id, batch).await;
+        if appended.is_ok() {
+            node.metrics.appended_batches.inc();
+            node.metrics.appended_bytes.inc_by(bytes);
+        } else {
+            node.metrics.refused_batches.inc();
+        }
+        appended
     }
 
     async fn fetch(&self, request: Fetch) -> Result<Fetched, StoreError> {

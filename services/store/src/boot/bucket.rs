@@ -96,8 +96,10 @@ pub(crate) async fn claim(bucket: &Bucket, cluster: &Cluster, now: TimestampMs) 
     if found.cluster != cluster.id {
         return Err(OwnerError::OtherCluster { ours: cluster.id, found: found.cluster });
     }
-    if found.incarnation > cluster.incarnation {
-        return Err(OwnerError::NewerIncarnation { ours: cluster.incarnation, found: found.incarnation });
+    // Keys alone tell it too, even where the descriptor itself is damaged.
+    let newest = Descriptors::new(bucket.clone()).incarnation().await?.unwrap_or(found.incarnation);
+    if newest > cluster.incarnation {
+        return Err(OwnerError::NewerIncarnation { ours: cluster.incarnation, found: newest });
     }
     Ok(())
 }

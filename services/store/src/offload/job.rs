@@ -117,6 +117,8 @@ async fn publish(
         let pointer = node.tier.publish(partition.id, epoch, previous.as_ref(), vec![entry], &state).await?;
         crash_point!("store::offload-manifest-uploaded");
         commit(node, partition, pointer, &state.producers).await?;
+        node.metrics.offloaded_segments.inc();
+        node.metrics.offloaded_bytes.inc_by(entry.bytes);
     }
     Ok(())
 }

@@ -196,6 +196,7 @@ impl Scheduler {
                     self.backoff.remove(&partition);
                 }
                 Err(error) => {
+                    self.node.metrics.offload_failures.inc();
                     self.back_off(partition);
                     self.fail_commands(partition, &error);
                     failures.push((partition, error));

@@ -18,7 +18,7 @@ use tidelog_peer::{
     CreateTopic, Fetch, Fetched, Isolation, PartitionDescription, PartitionStore as _, Produced, StoreError,
     TopicInfo, TopicRef, Topics as _,
 };
-use tidelog_runtime::Supervisor;
+use tidelog_runtime::{Metrics, Supervisor};
 use tidelog_store::{OpenError, Parts, Store, StoreOptions};
 
 pub(crate) const MIB: u64 = 1024 * 1024;
@@ -83,8 +83,15 @@ impl Site {
         journal.budget_bytes = self.budget_bytes;
         let cold = ColdReader::new(self.bucket.clone(), CacheConfig::default()).await.unwrap();
         let supervisor = Supervisor::new();
-        let parts =
-            Parts { directory, meta, journal, bucket: self.bucket.clone(), cold: cold.clone(), clock };
+        let parts = Parts {
+            directory,
+            meta,
+            journal,
+            bucket: self.bucket.clone(),
+            cold: cold.clone(),
+            clock,
+            metrics: Metrics::default(),
+        };
         let (store, _) = Store::open(StoreOptions::default(), parts, &supervisor).await?;
         Ok(Running { store, cold, supervisor })
     }
