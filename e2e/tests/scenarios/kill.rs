@@ -8,17 +8,18 @@ use tokio::runtime::Runtime;
 use crate::workload::{Load, check, read_all};
 
 /// A reproducible choice: the seed is printed when a test fails.
-pub struct Choice(u64);
+pub(crate) struct Choice(u64);
 
 impl Choice {
-    pub fn from_environment() -> Self {
+    #[expect(clippy::print_stdout, reason = "a failed test shows how to repeat it")]
+    pub(crate) fn from_environment() -> Self {
         let seed = std::env::var("TIDELOG_SEED").ok().and_then(|text| text.parse().ok());
         let seed = seed.unwrap_or(20_261_121);
         println!("TIDELOG_SEED={seed}");
         Self(seed)
     }
 
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -27,7 +28,7 @@ impl Choice {
 }
 
 /// So many kills under load, with offloads and evictions among them.
-pub fn survive_kills(rounds: u64) {
+pub(crate) fn survive_kills(rounds: u64) {
     let mut choice = Choice::from_environment();
     let workspace = Workspace::new();
     let mut server = Server::start(&workspace, ServerOptions::default());

@@ -3,6 +3,10 @@
 mod bad_input;
 mod damage;
 mod hostile;
+mod kill;
 mod offload_crash;
 mod refusals;
 mod roundtrip;
+mod seam;
+mod soak;
+mod workload;

@@ -12,7 +12,7 @@ const PARTITIONS: u32 = 2;
 
 /// So many offloads with evictions, while producers write and readers follow, some of them from the
 /// start again each time.
-pub fn move_the_seam(workspace: &Workspace, options: ServerOptions, rounds: u64) {
+pub(crate) fn move_the_seam(workspace: &Workspace, options: ServerOptions, rounds: u64) {
     let server = Server::start(workspace, options);
     let cli = server.cli();
     cli.create_topic("seam", PARTITIONS, &["segment.bytes=1048576", "tier.max.age.ms=500"]);
@@ -47,8 +47,10 @@ pub fn move_the_seam(workspace: &Workspace, options: ServerOptions, rounds: u64)
     for (partition, follower) in followers {
         let end = Offset(storage.partitions[partition as usize].high_watermark);
         let followed = runtime.block_on(follower.read_up_to(end));
-        let wanted: Placed =
-            read.range((partition, 0)..(partition + 1, 0)).map(|(place, text)| (*place, text.clone())).collect();
+        let wanted: Placed = read
+            .range((partition, 0)..(partition + 1, 0))
+            .map(|(place, text)| (*place, text.clone()))
+            .collect();
         assert!(followed == wanted, "a follower of partition {partition} read something else");
     }
 }

@@ -20,33 +20,33 @@ const BURST: u64 = 25;
 const BURST_EVERY: Duration = Duration::from_millis(10);
 
 /// A place and what was written there.
-pub type Placed = BTreeMap<(u32, u64), String>;
+pub(crate) type Placed = BTreeMap<(u32, u64), String>;
 
 /// A client of the server that this scenario started.
-pub async fn connect(server: &Server) -> Client {
+pub(crate) async fn connect(server: &Server) -> Client {
     connect_to(&server.home().join(".config/tidelog/context.json")).await
 }
 
 async fn connect_to(context: &std::path::Path) -> Client {
-    let context = Context::load(context).expect("the server wrote a context");
-    Client::with_options(context.options()).await.expect("a connection")
+    let context = Context::load(context).expect("a readable context").expect("the server wrote a context");
+    Client::with_options(context.options().expect("a usable context")).await.expect("a connection")
 }
 
 /// The value of a producer's record: unique, and as long as a log line.
-pub fn value(producer: u32, number: u64) -> String {
+pub(crate) fn value(producer: u32, number: u64) -> String {
     format!("p{producer}-{number:010}-{}", "the quick brown fox jumps over the lazy dog ".repeat(4))
 }
 
 /// What came of a producer's records.
 #[derive(Debug, Default)]
-pub struct Outcome {
-    pub acknowledged: Placed,
+pub(crate) struct Outcome {
+    pub(crate) acknowledged: Placed,
     /// Sent, and neither acknowledged nor known to be refused.
-    pub unknown: HashSet<String>,
+    pub(crate) unknown: HashSet<String>,
 }
 
 /// Producers that run until they are told to stop.
-pub struct Load {
+pub(crate) struct Load {
     tasks: Vec<JoinHandle<Outcome>>,
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
@@ -54,7 +54,7 @@ pub struct Load {
 
 impl Load {
     /// Starts so many idempotent producers, each with a connection of its own.
-    pub async fn start(server: &Server, topic: &str, producers: u32) -> Self {
+    pub(crate) async fn start(server: &Server, topic: &str, producers: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicU64::new(0));
         let mut tasks = Vec::new();
@@ -62,18 +62,20 @@ impl Load {
             let client = connect(server).await;
             let (stop, acknowledged) = (stop.clone(), acknowledged.clone());
             let topic = topic.to_owned();
-            tasks.push(tokio::spawn(async move { produce(client, &topic, producer, &stop, &acknowledged).await }));
+            tasks.push(tokio::spawn(
+                async move { produce(client, &topic, producer, &stop, &acknowledged).await },
+            ));
         }
         Self { tasks, stop, acknowledged }
     }
 
     /// Records acknowledged so far.
-    pub fn acknowledged(&self) -> u64 {
+    pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
     /// Stops and waits for every open ticket.
-    pub async fn finish(self) -> Outcome {
+    pub(crate) async fn finish(self) -> Outcome {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Outcome::default();
         for task in self.tasks {
@@ -128,7 +130,7 @@ async fn produce(
         }
         let text = value(producer, number);
         number += 1;
-        match handle.send(ProducerRecord::new(topic, text.clone())).await {
+        match handle.send(ProducerRecord::new(topic, &text)).await {
             Ok(ticket) => open.push(async move { (text, ticket.await) }),
             Err(error) => assert!(error.has_no_side_effects(), "not sent, yet with side effects: {error}"),
         }
@@ -136,7 +138,7 @@ async fn produce(
 }
 
 /// Everything that can be read now, from the start.
-pub async fn read_all(server: &Server, topic: &str) -> Placed {
+pub(crate) async fn read_all(server: &Server, topic: &str) -> Placed {
     let client = connect(server).await;
     let options = ConsumerOptions { start: StartAt::Start, stop_at_end: true, ..ConsumerOptions::default() };
     let mut consumer = client.consumer(topic, options).await.expect("a consumer");
@@ -156,7 +158,7 @@ pub async fn read_all(server: &Server, topic: &str) -> Placed {
 /// When an acknowledged record is missing or elsewhere, a record is there twice, was never sent, or
 /// stands before one that the same producer sent to the partition earlier.
 #[track_caller]
-pub fn check(outcome: &Outcome, read: &Placed, when: &str) {
+pub(crate) fn check(outcome: &Outcome, read: &Placed, when: &str) {
     for (place, text) in &outcome.acknowledged {
         assert_eq!(read.get(place), Some(text), "{when}: the acknowledged record at {place:?}");
     }
@@ -181,27 +183,28 @@ pub fn check(outcome: &Outcome, read: &Placed, when: &str) {
 
 /// A reader that follows a partition from its start until it has read up to `end`, which may be said
 /// while it reads.
-pub struct Follower {
+pub(crate) struct Follower {
     task: JoinHandle<Placed>,
     end: Arc<AtomicU64>,
     position: Arc<AtomicU64>,
 }
 
 impl Follower {
-    pub async fn start(server: &Server, topic: &str, partition: u32) -> Self {
+    pub(crate) async fn start(server: &Server, topic: &str, partition: u32) -> Self {
         let end = Arc::new(AtomicU64::new(u64::MAX));
         let position = Arc::new(AtomicU64::new(0));
         let client = connect(server).await;
         let (topic, task_end, task_position) = (topic.to_owned(), end.clone(), position.clone());
-        let task = tokio::spawn(async move { follow(client, &topic, partition, &task_end, &task_position).await });
+        let task =
+            tokio::spawn(async move { follow(client, &topic, partition, &task_end, &task_position).await });
         Self { task, end, position }
     }
 
-    pub fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.position.load(Ordering::Relaxed)
     }
 
-    pub async fn read_up_to(self, end: Offset) -> Placed {
+    pub(crate) async fn read_up_to(self, end: Offset) -> Placed {
         self.end.store(end.0, Ordering::Relaxed);
         tokio::time::timeout(Duration::from_mins(1), self.task)
             .await
@@ -210,7 +213,13 @@ impl Follower {
     }
 }
 
-async fn follow(client: Client, topic: &str, partition: u32, end: &AtomicU64, position: &AtomicU64) -> Placed {
+async fn follow(
+    client: Client,
+    topic: &str,
+    partition: u32,
+    end: &AtomicU64,
+    position: &AtomicU64,
+) -> Placed {
     let partitions = Some(vec![PartitionId(partition)]);
     let options = ConsumerOptions { start: StartAt::Start, partitions, ..ConsumerOptions::default() };
     let mut consumer = client.consumer(topic, options).await.expect("a consumer");
@@ -218,7 +227,9 @@ async fn follow(client: Client, topic: &str, partition: u32, end: &AtomicU64, po
     let mut next = 0;
     while next < end.load(Ordering::Relaxed) {
         // The end may be announced when nothing more will come.
-        let Ok(record) = tokio::time::timeout(Duration::from_millis(100), consumer.next()).await else { continue };
+        let Ok(record) = tokio::time::timeout(Duration::from_millis(100), consumer.next()).await else {
+            continue;
+        };
         let record = record.expect("a subscription without an end").expect("a record");
         assert_eq!(record.offset.0, next, "partition {partition}: a gap or a repetition");
         next += 1;
