@@ -305,8 +305,8 @@ impl PartitionQueue {
         if sent >= self.rules.max_in_flight {
             return Readiness::Idle;
         }
-        // Batches that were sent after one that was refused are on their way to be refused too.
-        if sent > 0 && self.batches.iter().any(|b| b.status == Status::Again) {
+        // What was sent behind a batch that was refused is on its way to be refused too.
+        if self.batches.iter().skip(i).any(|b| b.status == Status::Sent) {
             return Readiness::Idle;
         }
         if let Some(at) = self.retry_at.filter(|at| *at > now) {
