@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use bytes::Bytes;
 use tidelog::{Producer, ProducerOptions, ProducerRecord, Ticket};
 use tidelog_runtime::CancellationToken;
 use tokio::sync::mpsc;
@@ -42,7 +41,7 @@ impl ClosedLoop {
             let client = target.connect().await?;
             let producer = client.producer(options.clone()).await.context("a producer")?;
             let (sender, receiver) = mpsc::channel(GROUPS);
-            let value = Bytes::from(incompressible(record_bytes));
+            let value = incompressible(record_bytes);
             tasks.push(tokio::spawn(send(producer, topic.to_owned(), value, sender, stop.clone())));
             tasks.push(tokio::spawn(collect(receiver, acknowledged.clone())));
         }
@@ -80,14 +79,14 @@ pub async fn pass(time: Duration) {
 async fn send(
     producer: Producer,
     topic: String,
-    value: Bytes,
+    value: Vec<u8>,
     tickets: mpsc::Sender<Vec<Ticket>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     while !stop.is_cancelled() {
         let mut group = Vec::with_capacity(TICKETS_PER_GROUP);
         for _ in 0..TICKETS_PER_GROUP {
-            group.push(producer.send(ProducerRecord::new(topic.as_str(), value.clone())).await?);
+            group.push(producer.send(ProducerRecord::new(&topic, &value)).await?);
         }
         if tickets.send(group).await.is_err() {
             break;

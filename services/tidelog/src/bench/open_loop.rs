@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use bytes::{BufMut, Bytes, BytesMut};
 use hdrhistogram::Histogram;
 use tidelog::{Producer, ProducerRecord, Ticket};
 use tidelog_model::PartitionId;
@@ -95,7 +94,7 @@ struct Sender {
 impl Sender {
     async fn run(self) -> anyhow::Result<u64> {
         let pace = self.pace;
-        let padding = incompressible(pace.record_bytes.saturating_sub(8));
+        let mut value = incompressible(pace.record_bytes.max(8));
         let total = (pace.records_per_second * (pace.warm_up + pace.duration).as_secs_f64()) as u64;
         for sent in 0..total {
             let due = self.began + Duration::from_secs_f64(sent as f64 / pace.records_per_second);
@@ -105,8 +104,8 @@ impl Sender {
                 std::thread::sleep(early);
             }
             let partition = (sent % u64::from(pace.partitions)) as u32;
-            let record = ProducerRecord::new(self.topic.as_str(), value(due, self.epoch, &padding))
-                .partition(PartitionId(partition));
+            value[..8].copy_from_slice(&(due.duration_since(self.epoch).as_nanos() as u64).to_be_bytes());
+            let record = ProducerRecord::new(&self.topic, &value).partition(PartitionId(partition));
             let ticket = self.producer.send(record).await?;
             let channel = &self.channels[partition as usize];
             channel.send((due, ticket)).await.map_err(|_| anyhow!("a collector is gone"))?;
@@ -114,13 +113,6 @@ impl Sender {
         self.producer.close().await.context("closing the producer")?;
         Ok(total)
     }
-}
-
-fn value(due: Instant, epoch: Instant, padding: &[u8]) -> Bytes {
-    let mut value = BytesMut::with_capacity(8 + padding.len());
-    value.put_u64(due.duration_since(epoch).as_nanos() as u64);
-    value.put_slice(padding);
-    value.freeze()
 }
 
 /// The tickets of one partition resolve in their order, so waiting in order delays no reading.

@@ -67,6 +67,19 @@ impl ServerProcess {
         Ok(())
     }
 
+    /// Ends it, removes what it has cached of the bucket, and starts it again.
+    pub async fn restart_without_cache(&mut self) -> anyhow::Result<()> {
+        self.kill().await?;
+        match std::fs::remove_dir_all(self.data_dir.join("cache")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context("removing the cache");
+            }
+            _ => {}
+        }
+        self.spawn_again()?;
+        self.until_ready().await
+    }
+
     pub async fn until_ready(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {

@@ -18,8 +18,8 @@ pub struct Args {
     pub(super) common: Common,
     #[command(flatten)]
     bucket: BucketOption,
-    /// Gigabytes of values that go to the bucket and come back.
-    #[arg(long, default_value_t = 2.0)]
+    /// Gigabytes of values that go to the bucket and come back; the default fits into the disk cache.
+    #[arg(long, default_value_t = 0.8)]
     gigabytes: f64,
     #[arg(long, default_value_t = 4)]
     partitions: u32,
@@ -46,8 +46,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Report> {
     report.add(Figure::new("bare transport", transport, Unit::MegabytesPerSecond));
 
     let url = args.bucket.url(&scratch);
-    // The memory cache is kept out of the cold figure by its size; the disk cache has room for all.
-    let target = Target::start(&scratch, common, Some(&url), &[]).await?;
+    let mut target = Target::start(&scratch, common, Some(&url), &[]).await?;
     target.create_topic(TOPIC, args.partitions, &[("segment.bytes", "67108864")]).await?;
     progress(format_args!("producing at the rate of the bucket's PUTs, and offloading"));
     let offloaded = offload(args, &target, limits.put).await?;
@@ -61,7 +60,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Report> {
     for round in 1..=common.rounds {
         progress(format_args!("replay, round {round} of {}", common.rounds));
         let topic_bytes = args.gigabytes * 1e9;
-        bucket::forget_cache(&target, &scratch).await?;
+        target.server.restart_without_cache().await?;
         cold.push(topic_bytes / 1e6 / replay(&target).await?);
         // The second reading admits blocks to the disk cache, the third finds them there.
         replay(&target).await?;

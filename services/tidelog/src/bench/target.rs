@@ -61,8 +61,8 @@ impl Target {
     /// A new connection.
     pub async fn connect(&self) -> anyhow::Result<Client> {
         let path = self.server.home().join(".config/tidelog/context.json");
-        let context = Context::load(&path).with_context(|| format!("{}", path.display()))?;
-        let mut options = context.options();
+        let context = Context::load(&path)?.with_context(|| format!("no context in {}", path.display()))?;
+        let mut options = context.options()?;
         options.transport = match self.transport {
             Transport::Quic => tidelog::TransportChoice::Quic,
             Transport::Tcp => tidelog::TransportChoice::Tcp,
