@@ -179,8 +179,11 @@ impl BucketError {
                 };
             }
         }
-        // Answers that object_store refuses: ranges that were not asked for.
-        if mentions(error, "range") || mentions(error, "Range") {
+        if mentions(error, "redirect without LOCATION") {
+            return Self::Invalid(about);
+        }
+        // Answers that are refused: another range than was asked for, or the whole object instead.
+        if ["range", "Range", "non-partial"].iter().any(|word| mentions(error, word)) {
             return Self::Corrupt(about);
         }
         Self::Other(about)

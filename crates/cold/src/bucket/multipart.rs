@@ -29,7 +29,7 @@ impl Multipart {
     pub(crate) fn put_part(
         &mut self,
         chunks: Vec<Bytes>,
-    ) -> impl Future<Output = Result<(), BucketError>> + Send + 'static {
+    ) -> impl Future<Output = Result<(), BucketError>> + Send + use<> {
         let part = self.upload.put_part(chunks.into_iter().collect());
         let key = self.key.clone();
         async move { part.await.map_err(|error| BucketError::from_store(Operation::Write, &key, &error)) }

@@ -136,11 +136,12 @@ async fn a_probe_tells_unreachable_unauthorised_and_read_only_apart() {
     assert_eq!((error.step, faults.count(Call::Delete, "probe/")), (ProbeStep::ReadBack, 1));
 }
 
+type Expected = fn(&BucketError) -> bool;
+
 #[tokio::test]
 async fn every_failure_has_its_error() {
     let (bucket, faults) = Bucket::in_memory().with_faults();
     bucket.put("k", Bytes::from_static(b"0123456789")).await.unwrap();
-    type Expected = fn(&BucketError) -> bool;
     let cases: [(Fault, Expected, bool); 12] = [
         (Fault::NotFound, |error| matches!(error, BucketError::NotFound(_)), false),
         (Fault::Denied, |error| matches!(error, BucketError::Denied(_)), false),
