@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use crate::node::Node;
 use crate::partition::Partition;
 
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Applies `local.retention.bytes` and `local.retention.ms` until cancelled.
 pub(crate) async fn run(node: Arc<Node>, stop: CancellationToken) {

@@ -14,8 +14,8 @@ use super::error::OffloadError;
 use super::job::Job;
 use crate::node::Node;
 
-/// Pieces of the journal that wait for one partition's upload.
-const QUEUE_MAX: usize = 2;
+/// Batches that wait for one partition's upload.
+const QUEUE_MAX: usize = 8;
 
 /// Places that cannot be read before a pass gives up.
 const ERRORS_MAX: usize = 16;
