@@ -91,8 +91,10 @@ impl Default for Limits {
 pub struct TransportSettings {
     /// QUIC: unread data of one stream.
     pub stream_window_bytes: u32,
-    /// QUIC: unread, and likewise unacknowledged, data of a connection: what it may get when the budget
-    /// for windows has room, and what it gets in any case.
+    /// QUIC, server: unread, and likewise unacknowledged, data of a connection: what it may get when the
+    /// budget for windows has room, and what it gets in any case. (A client has no such bound: streams
+    /// that it does not read must not stall those that it reads. What it can be made to hold is the
+    /// number of streams that it opened times the window of one.)
     pub connection_window_bytes_max: u32,
     pub connection_window_bytes_min: u32,
     /// The connection ends when nothing arrives for this long.
@@ -110,7 +112,7 @@ pub struct TransportSettings {
 impl Default for TransportSettings {
     fn default() -> Self {
         Self {
-            stream_window_bytes: 4 * 1024 * 1024,
+            stream_window_bytes: 2 * 1024 * 1024,
             connection_window_bytes_max: 8 * 1024 * 1024,
             connection_window_bytes_min: 64 * 1024,
             idle_timeout: Duration::from_secs(30),

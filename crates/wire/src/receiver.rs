@@ -28,6 +28,10 @@ use crate::{ByteBudget, BytePermit, CloseCode, WireError};
 const SCRATCH_BYTES_MIN: usize = 512;
 const SCRATCH_BYTES_MAX: usize = 32 * 1024;
 
+/// Frames up to this size do not wait for the budget, so that requests and pings pass while producers
+/// have used it up. There is at most one such frame for each stream.
+const UNBUDGETED_BYTES_MAX: usize = 1024;
+
 /// The receiving half of a stream.
 #[derive(Debug)]
 pub struct FrameReceiver {
@@ -216,6 +220,10 @@ impl FrameReceiver {
         let Some(begun) = &mut self.begun else { return Instant::now() };
         if begun.permit.is_none() {
             let bytes = begun.head.body_bytes();
+            if bytes <= UNBUDGETED_BYTES_MAX {
+                begun.permit = Some(BytePermit::none());
+                return begun.deadline;
+            }
             if let Some(permit) = self.budget.try_acquire(bytes) {
                 begun.permit = Some(permit);
             } else {

@@ -178,8 +178,10 @@ impl FrameSender {
         }
     }
 
-    /// Waits until the peer has everything, or has stopped reading. QUIC only; immediate on TCP.
-    pub(crate) async fn delivered(&mut self) {
+    /// After [`FrameSender::finish`]: waits until the peer has everything, or has stopped reading. A
+    /// connection that closes earlier may take the end of the stream with it. Immediate on TCP, where
+    /// the kernel sees to it.
+    pub async fn delivered(&mut self) {
         if let SendHalf::Quic(stream) = &mut self.io {
             let _ = stream.stopped().await;
         }

@@ -1,1 +1,20 @@
-//! The frontend: the protocol's server side, stateless.
+//! The frontend: the protocol's server side.
+//!
+//! Owns what happens on a client's connection: control requests, producer sessions, subscriptions. It
+//! holds no record that is not elsewhere: appends and tail reads go to the store through
+//! `tidelog_peer`'s traits, old reads go to the bucket. It knows neither sockets (that is
+//! `tidelog_wire`) nor disks.
+
+mod cold;
+mod connection;
+mod control;
+mod edge;
+mod error;
+mod options;
+mod producer;
+mod server;
+mod subscription;
+
+pub use cold::{ColdBatches, ColdSource};
+pub use options::{FrontendOptions, StartError};
+pub use server::{Frontend, Parts};

@@ -63,7 +63,7 @@ pub(crate) fn full_windows(settings: &TransportSettings, streams: usize) -> Tran
     transport
 }
 
-/// A client has no handshakes to bound, so it starts with the full windows.
+/// A client starts with the full windows. Its own memory is bounded by the streams that it opens.
 pub(crate) fn client(
     trust: &Trust,
     alpn: &[u8],
@@ -72,7 +72,9 @@ pub(crate) fn client(
     let crypto = QuicClientConfig::try_from(tls::client_config(trust, alpn)?)
         .map_err(|error| IdentityError::Unusable(error.to_string()))?;
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(Arc::new(full_windows(settings, 0)));
+    let mut transport = full_windows(settings, 0);
+    transport.receive_window(VarInt::MAX);
+    config.transport_config(Arc::new(transport));
     Ok(config)
 }
 
