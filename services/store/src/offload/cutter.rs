@@ -5,6 +5,8 @@
 //! refused. So the cutter starts from the state at the tiered end and follows the same batches that go
 //! into the segments.
 
+use std::ops::Range;
+
 use thiserror::Error;
 use tidelog_format::batch::BatchHeader;
 use tidelog_format::state::ProducerEntry;
@@ -34,8 +36,8 @@ pub(crate) struct SegmentEnd {
 pub(crate) enum CutError {
     #[error("the journal continues at offset {found}, where offset {expected} comes next")]
     Gap { expected: Offset, found: Offset },
-    #[error("a batch reaches to offset {next}, past the end {end} that was asked for")]
-    Overrun { next: Offset, end: Offset },
+    #[error("a batch reaches to offset {next}, past the limit {limit}")]
+    Overrun { next: Offset, limit: Offset },
     #[error("the journal has nothing more at offset {at}, before the end {end}")]
     Short { at: Offset, end: Offset },
 }
@@ -43,7 +45,10 @@ pub(crate) enum CutError {
 #[derive(Debug)]
 pub(crate) struct Cutter {
     target_bytes: u64,
+    /// Whatever batch reaches it is the last.
     end: Offset,
+    /// No batch may reach past it.
+    limit: Offset,
     segment_start: Offset,
     segment_bytes: u64,
     next: Offset,
@@ -51,12 +56,19 @@ pub(crate) struct Cutter {
 }
 
 impl Cutter {
-    /// Cuts what lies from `start` to `end` into segments of about `target_bytes`. `producers` are those
-    /// at `start`.
-    pub(crate) fn new(start: Offset, end: Offset, target_bytes: u64, producers: &[ProducerEntry]) -> Self {
+    /// Cuts what lies from `span.start` to the batch that reaches `span.end` into segments of about
+    /// `target_bytes`. Nothing from `limit` on may be moved yet. `producers` are those at the start.
+    pub(crate) fn new(
+        span: Range<Offset>,
+        limit: Offset,
+        target_bytes: u64,
+        producers: &[ProducerEntry],
+    ) -> Self {
+        let Range { start, end } = span;
         Self {
             target_bytes,
             end,
+            limit,
             segment_start: start,
             segment_bytes: 0,
             next: start,
@@ -70,8 +82,8 @@ impl Cutter {
         if header.base_offset != self.next {
             return Err(CutError::Gap { expected: self.next, found: header.base_offset });
         }
-        if next > self.end {
-            return Err(CutError::Overrun { next, end: self.end });
+        if next > self.limit {
+            return Err(CutError::Overrun { next, limit: self.limit });
         }
         if let Some(stamp) = Stamp::of(header) {
             self.producers.replay(&stamp, header.base_offset, now);
@@ -89,7 +101,7 @@ impl Cutter {
 
     /// Whether everything that was to be moved went into segments.
     pub(crate) fn finish(&self) -> Result<(), CutError> {
-        if self.next == self.end {
+        if self.next >= self.end {
             return Ok(());
         }
         Err(CutError::Short { at: self.next, end: self.end })
@@ -120,7 +132,7 @@ mod tests {
     #[test]
     fn each_segment_ends_with_the_producers_as_they_were_there() {
         let bytes = header(0).batch_bytes as u64;
-        let mut cutter = Cutter::new(Offset(0), Offset(10), 2 * bytes, &[]);
+        let mut cutter = Cutter::new(Offset(0)..Offset(9), Offset(10), 2 * bytes, &[]);
         let mut ends = Vec::new();
         for base in [0, 2, 4, 6, 8] {
             if let Cut::Here(end) = cutter.push(&header(base), NOW).unwrap() {
@@ -138,12 +150,12 @@ mod tests {
 
     #[test]
     fn a_gap_an_overrun_and_a_missing_end_are_noticed() {
-        let mut cutter = Cutter::new(Offset(0), Offset(5), u64::MAX, &[]);
+        let mut cutter = Cutter::new(Offset(0)..Offset(5), Offset(5), u64::MAX, &[]);
         assert_eq!(cutter.push(&header(0), NOW), Ok(Cut::None));
         let gap = CutError::Gap { expected: Offset(2), found: Offset(4) };
         assert_eq!(cutter.push(&header(4), NOW), Err(gap));
         assert_eq!(cutter.push(&header(2), NOW), Ok(Cut::None));
-        let overrun = CutError::Overrun { next: Offset(6), end: Offset(5) };
+        let overrun = CutError::Overrun { next: Offset(6), limit: Offset(5) };
         assert_eq!(cutter.push(&header(4), NOW), Err(overrun));
         assert_eq!(cutter.finish(), Err(CutError::Short { at: Offset(4), end: Offset(5) }));
     }

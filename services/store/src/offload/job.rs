@@ -12,6 +12,7 @@
 //! A crash or an error between any two leaves objects that nothing refers to, and the next attempt
 //! begins at the committed pointer again.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,9 +37,11 @@ const FINISHED_MAX: usize = 1;
 /// What to move.
 pub(crate) struct Job {
     pub(crate) partition: Arc<Partition>,
-    pub(crate) start: Offset,
-    pub(crate) end: Offset,
-    pub(crate) target_bytes: u64,
+    /// The last batch is the one that reaches the end.
+    pub(crate) span: Range<Offset>,
+    /// What lies from here on may not be moved yet.
+    pub(crate) limit: Offset,
+    pub(crate) segment_bytes: u64,
 }
 
 impl Job {
@@ -50,26 +53,23 @@ impl Job {
     ) -> Result<(), OffloadError> {
         crash_point!("store::offload-begun");
         scribe::describe_partition(&node, &self.partition).await?;
-        let producers = self.producers(&node).await?;
-        let cutter = Cutter::new(self.start, self.end, self.target_bytes, &producers);
+        let producers = producers(&node, &self.partition).await?;
+        let cutter = Cutter::new(self.span, self.limit, self.segment_bytes, &producers);
         let (finished, to_publish) = mpsc::channel(FINISHED_MAX);
         let uploading = upload(&node, &self.partition, cutter, batches, finished);
         let publishing = publish(&node, &self.partition, to_publish);
         tokio::try_join!(uploading, publishing)?;
         Ok(())
     }
+}
 
-    /// The producers as of the tiered end.
-    async fn producers(&self, node: &Node) -> Result<Vec<ProducerEntry>, OffloadError> {
-        let (known, pointer) = self.partition.with_tiered(|tiered| (tiered.producers(), tiered.pointer()));
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        let Some(pointer) = pointer else {
-            return Ok(Vec::new());
-        };
-        let state = node.cold.state(self.partition.id, &pointer).await?;
-        Ok(state.producers)
+/// The producers as of the tiered end.
+async fn producers(node: &Node, partition: &Partition) -> Result<Vec<ProducerEntry>, OffloadError> {
+    let (known, pointer) = partition.with_tiered(|tiered| (tiered.producers(), tiered.pointer()));
+    match (known, pointer) {
+        (Some(known), _) => Ok(known),
+        (None, None) => Ok(Vec::new()),
+        (None, Some(pointer)) => Ok(node.cold.state(partition.id, &pointer).await?.producers),
     }
 }
 

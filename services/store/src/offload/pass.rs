@@ -29,7 +29,7 @@ pub(crate) struct Outcome {
 
 /// Moves what `jobs` name. An error in one leaves the others alone.
 pub(crate) async fn run(node: Arc<Node>, jobs: Vec<Job>) -> Vec<Outcome> {
-    let wanted = jobs.iter().map(|job| (job.partition.id, job.start..job.end)).collect();
+    let wanted = jobs.iter().map(|job| (job.partition.id, job.span.clone())).collect();
     let mut queues = HashMap::new();
     let mut uploads = JoinSet::new();
     for job in jobs {

@@ -147,10 +147,12 @@ impl Scheduler {
         let pressure_bytes = self.pressure_bytes();
         due::select(candidates, now, pressure_bytes, self.limits)
             .into_iter()
-            .map(|candidate| {
-                let partition = partitions.remove(&candidate.partition).expect("one candidate each");
-                let (start, end) = partition.untiered();
-                Job { partition, start, end, target_bytes: candidate.target_bytes() }
+            .map(|plan| {
+                let id = plan.candidate.partition;
+                let partition = partitions.remove(&id).expect("one candidate each");
+                let (start, limit) = partition.untiered();
+                let span = start..plan.stop(start, limit);
+                Job { partition, span, limit, segment_bytes: plan.segment_bytes }
             })
             .collect()
     }
