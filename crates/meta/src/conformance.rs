@@ -1,4 +1,4 @@
-//! What every implementation of [`Meta`](crate::Meta) must do, as tests.
+//! What every implementation of [`Meta`] must do, as tests.
 //!
 //! An implementation calls [`conformance_tests!`](crate::conformance_tests) with an expression that
 //! makes a [`Harness`]; each claim becomes a test. Claims use keys of their own, so that one store can

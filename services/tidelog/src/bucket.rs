@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use serde::Serialize;
 use tidelog_cold::bucket::{Bucket, BucketOptions};
 use tidelog_cold::inspect::{self, Cat, CatOptions, Listing, Report, VerifyOptions};
@@ -16,11 +16,13 @@ use crate::exit::{Code, Failure};
 use crate::output::{self, Lean, Output, OutputArgs};
 use crate::progress::Progress;
 
+const URL_HELP: &str = "s3://bucket/prefix, gs://…, az://… or file:///directory";
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the topics of a bucket; with a topic, its segments.
     Ls {
-        /// s3://bucket/prefix, gs://…, az://… or file:///directory
+        #[arg(help = URL_HELP)]
         url: String,
         /// A topic's name or id.
         topic: Option<String>,
@@ -29,7 +31,7 @@ pub enum Command {
     },
     /// Print the records of a partition.
     Cat {
-        /// s3://bucket/prefix, gs://…, az://… or file:///directory
+        #[arg(help = URL_HELP)]
         url: String,
         /// A topic's name or id.
         topic: String,
@@ -47,7 +49,7 @@ pub enum Command {
     },
     /// Read everything and check every checksum, offset and reference.
     Verify {
-        /// s3://bucket/prefix, gs://…, az://… or file:///directory
+        #[arg(help = URL_HELP)]
         url: String,
         /// Only this topic, by name or id.
         topic: Option<String>,
@@ -96,7 +98,7 @@ async fn open(url: &str) -> anyhow::Result<Bucket> {
         && parsed.scheme() == "file"
         && !path.is_dir()
     {
-        return Err(Failure::new(Code::NotFound, format!("the bucket {url} is not a directory")));
+        return Err(Failure::error(Code::NotFound, format!("the bucket {url} is not a directory")));
     }
     Bucket::open(url, &BucketOptions::default()).await.context("the bucket cannot be opened")
 }

@@ -3,7 +3,7 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::exit::{self, Code};
-use crate::{bench, bucket, config_command, consume, dev, produce, storage, topic};
+use crate::{bench, bucket, config_command, consume, dev, output, produce, storage, topic};
 
 /// A log service in the family of Apache Kafka, built for object storage.
 #[derive(Debug, Parser)]
@@ -57,7 +57,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<Code> {
         Command::Bench(args) => bench::run(*args).await.map(|()| Code::Success),
         Command::Config(command) => config_command::run(&command),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "tidelog", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tidelog", &mut script);
+            output::print(&String::from_utf8_lossy(&script))?;
             Ok(Code::Success)
         }
     }

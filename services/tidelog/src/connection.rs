@@ -1,7 +1,8 @@
 //! Which server a command speaks to.
 
+use anyhow::Context as _;
 use clap::ValueEnum;
-use tidelog::{Client, ClientOptions, Context, TransportChoice};
+use tidelog::{Client, ClientOptions, Context as ClientContext, TransportChoice};
 
 use crate::exit::Failure;
 
@@ -28,7 +29,9 @@ enum Transport {
 impl ConnectionArgs {
     /// Connects, so that a server that is not there is the first thing one hears of.
     pub async fn connect(&self) -> anyhow::Result<Client> {
-        Ok(Client::with_options(self.options()?).await?)
+        let options = self.options()?;
+        let endpoints = options.endpoints.join(", ");
+        Client::with_options(options).await.with_context(|| format!("cannot connect to {endpoints}"))
     }
 
     fn options(&self) -> anyhow::Result<ClientOptions> {
@@ -43,7 +46,7 @@ impl ConnectionArgs {
             Some(Transport::Tcp) => TransportChoice::Tcp,
         };
         if options.client_id.is_empty() {
-            options.client_id = "tidelog-cli".to_owned();
+            "tidelog-cli".clone_into(&mut options.client_id);
         }
         Ok(options)
     }
@@ -52,7 +55,7 @@ impl ConnectionArgs {
 /// A named server. If it is the one of the context, the context's certificate is believed too.
 fn named(url: &str) -> anyhow::Result<ClientOptions> {
     let mut options = ClientOptions::from_url(url)?;
-    let context = Context::default_path().and_then(|path| Context::load(&path)).ok().flatten();
+    let context = ClientContext::default_path().and_then(|path| ClientContext::load(&path)).ok().flatten();
     if let Some(known) = context.and_then(|context| context.options().ok())
         && options.trust == tidelog_wire::Trust::Platform
         && options.endpoints == known.endpoints
@@ -64,8 +67,8 @@ fn named(url: &str) -> anyhow::Result<ClientOptions> {
 }
 
 fn from_context() -> anyhow::Result<ClientOptions> {
-    let path = Context::default_path()?;
-    match Context::load(&path)? {
+    let path = ClientContext::default_path()?;
+    match ClientContext::load(&path)? {
         Some(context) => Ok(context.options()?),
         None => Err(Failure::usage(format!(
             "no server is known: {} does not exist; start one with `tidelog dev`, or name one with --bootstrap",

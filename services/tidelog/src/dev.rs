@@ -1,6 +1,7 @@
 //! `tidelog dev`: everything in one process.
 
 mod banner;
+mod cold;
 mod identity;
 mod server;
 mod signals;
@@ -94,7 +95,7 @@ pub async fn run(args: Args) -> anyhow::Result<Code> {
         }
     };
     match reason {
-        Some(reason) => Err(Failure::new(Code::Failed, format!("the server failed: {reason}"))),
+        Some(reason) => Err(Failure::error(Code::Failed, format!("the server failed: {reason}"))),
         None => stopped.map(|()| Code::Success).context("stopping"),
     }
 }

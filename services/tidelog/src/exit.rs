@@ -50,12 +50,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn new(code: Code, message: impl Into<String>) -> anyhow::Error {
+    pub fn error(code: Code, message: impl Into<String>) -> anyhow::Error {
         Self { code, message: message.into() }.into()
     }
 
     pub fn usage(message: impl Into<String>) -> anyhow::Error {
-        Self::new(Code::Usage, message)
+        Self::error(Code::Usage, message)
     }
 }
 
@@ -171,9 +171,8 @@ fn code_of_inspection(error: &InspectError) -> Code {
         InspectError::Bucket(error) => code_of_bucket(error),
         InspectError::NoSuchTopic(_) | InspectError::NoSuchPartition { .. } => Code::NotFound,
         InspectError::AmbiguousTopic { .. } => Code::Usage,
-        InspectError::Damaged(_) => Code::Unusable,
         InspectError::Manifest(error) if error.is_retryable() => Code::Unavailable,
-        InspectError::Manifest(_) => Code::Unusable,
+        InspectError::Manifest(_) | InspectError::Damaged(_) => Code::Unusable,
     }
 }
 
@@ -218,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_errors_code_is_found_below_its_context() {
-        let error = Err::<(), _>(Failure::new(Code::NotFound, "no such thing")).context("looking").unwrap_err();
+        let error = Err::<(), _>(Failure::error(Code::NotFound, "no such thing")).context("looking").unwrap_err();
         assert_eq!(code_of(&error), Code::NotFound);
         assert_eq!(format!("{error:#}"), "looking: no such thing");
         assert_eq!(code_of(&anyhow::anyhow!("anything")), Code::Failed);

@@ -3,6 +3,8 @@
 //! Results go to standard output, everything else to standard error; every end has its exit code
 //! ([`exit::Code`]).
 
+#![allow(unreachable_pub)] // Nothing of a binary can be reached from outside.
+
 mod bench;
 mod bucket;
 mod cli;

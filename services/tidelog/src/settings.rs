@@ -108,7 +108,7 @@ impl Settings {
             let reason = "the queue must hold at least one group";
             reader.problem(&["journal.queue_bytes", "journal.group_bytes"], reason);
         }
-        if self.journal_file_bytes.0 % 4096 != 0 {
+        if !self.journal_file_bytes.0.is_multiple_of(4096) {
             reader.problem(&["journal.file_bytes"], "it must be a multiple of 4 KiB");
         }
         if self.tls_certificate.is_some() != self.tls_key.is_some() {

@@ -36,7 +36,7 @@ pub async fn the_first_candidate_leads_and_hands_over_when_it_resigns(harness: &
         assert!(matches!(write_as(&*meta, &first, "led/resign").await, TxnOutcome::Committed(_)));
         resign(&*meta, &first).await.unwrap();
     };
-    let (second, ()) = tokio::join!(stand(&*meta, "resign", second_lease, "second"), resigning);
+    let (second, ()) = futures::join!(stand(&*meta, "resign", second_lease, "second"), resigning);
     assert!(second.token() > first.token());
     assert!(matches!(write_as(&*meta, &first, "led/late").await, TxnOutcome::Conflict(_)));
     assert_eq!(value(&*meta, "led/late").await, None);

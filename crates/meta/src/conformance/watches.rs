@@ -59,7 +59,7 @@ pub async fn a_watch_waits_for_what_has_not_happened_yet(harness: &dyn Harness) 
         let waited = tokio::time::timeout(std::time::Duration::from_millis(1), watch.next()).await;
         assert!(waited.is_err());
     }
-    let (changes, revision) = tokio::join!(next(&mut watch), commit(&*meta, [put("wait/a", "1")]));
+    let (changes, revision) = futures::join!(next(&mut watch), commit(&*meta, [put("wait/a", "1")]));
     assert_eq!(changes.revision, revision);
 }
 
@@ -117,7 +117,7 @@ pub async fn listing_and_watching_on_converges_under_load(harness: &dyn Harness)
         }
         seen
     };
-    let (_, seen) = tokio::join!(write, follow);
+    let (_, seen) = futures::join!(write, follow);
     let listing = meta.list("converge/").await.unwrap();
     let there: BTreeMap<String, String> =
         listing.entries.iter().map(|entry| (entry.key.to_string(), text(entry))).collect();

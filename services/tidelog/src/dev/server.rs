@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tidelog::Context as ClientContext;
-use tidelog_cold::{Bucket, BucketOptions, CacheConfig, ColdReader};
+use tidelog_cold::{Bucket, BucketOptions, CacheConfig, ColdReader, DiskCache};
 use tidelog_frontend::{Frontend, FrontendOptions};
 use tidelog_journal::{Directory, JournalConfig, RecoveryReport};
 use tidelog_meta::{Creation, Embedded};
@@ -15,6 +15,7 @@ use tidelog_runtime::{Metrics, Readiness, Supervisor, SystemClock, http};
 use tidelog_store::{Store, StoreOptions};
 use tidelog_wire::Identity;
 
+use super::cold::Cold;
 use super::identity;
 use crate::settings::Settings;
 
@@ -32,6 +33,7 @@ pub struct Server {
     readiness: Readiness,
     meta: Arc<Embedded>,
     store: Store,
+    cold: ColdReader,
     frontend: Frontend,
 }
 
@@ -64,8 +66,8 @@ impl Server {
         let (store, report) = Store::open(store_options(settings), parts, &supervisor).await?;
         log_recovery(&report, begun.elapsed());
 
-        let frontend = start_frontend(settings, &store, cold, &identity, &supervisor);
-        let frontend = match frontend {
+        let source = Cold::new(cold.clone(), Arc::clone(&meta) as _);
+        let frontend = match start_frontend(settings, &store, source, &identity, &supervisor) {
             Ok(frontend) => frontend,
             Err(error) => {
                 // The journal is left as after any orderly end.
@@ -77,7 +79,7 @@ impl Server {
         let context = write_context(quic, http, &identity)?;
         readiness.ready(PART);
         let bucket = url;
-        Ok(Self { data_dir, bucket, quic, http, context, supervisor, readiness, meta, store, frontend })
+        Ok(Self { data_dir, bucket, quic, http, context, supervisor, readiness, meta, store, cold, frontend })
     }
 
     /// Resolves with the reason when the server cannot go on.
@@ -92,6 +94,7 @@ impl Server {
         // Clients get half of the time; the other half is the disk's.
         self.frontend.shut_down(within / 2).await;
         self.store.close().await;
+        self.cold.close().await;
         let left = deadline.saturating_duration_since(Instant::now());
         let stopped = self.supervisor.shut_down(left).await;
         tokio::task::block_in_place(|| self.meta.close());
@@ -138,7 +141,9 @@ async fn open_bucket(
     let bucket = Bucket::open(url, &options).await.context("the bucket cannot be opened")?;
     let cache = CacheConfig {
         memory_bytes: settings.cache_memory_bytes.as_usize(),
-        disk: Some(settings.cache_disk_bytes.0).filter(|bytes| *bytes > 0).map(|bytes| (data_dir.join("cache"), bytes)),
+        disk: Some(settings.cache_disk_bytes.0)
+            .filter(|bytes| *bytes > 0)
+            .map(|bytes| DiskCache { directory: data_dir.join("cache"), bytes }),
         ..CacheConfig::default()
     };
     let cold = ColdReader::new(bucket.clone(), cache).await.context("the cache of the bucket")?;
@@ -171,7 +176,7 @@ fn store_options(settings: &Settings) -> StoreOptions {
 fn start_frontend(
     settings: &Settings,
     store: &Store,
-    cold: ColdReader,
+    cold: Cold,
     identity: &Identity,
     supervisor: &Supervisor,
 ) -> anyhow::Result<Frontend> {

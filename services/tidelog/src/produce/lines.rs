@@ -65,22 +65,17 @@ impl Lines {
 
     /// The next whole line, if the chunk has one.
     pub fn next(&mut self) -> Result<Option<Bytes>, TooLong> {
-        match self.chunk.iter().position(|byte| *byte == b'\n') {
-            Some(end) => {
-                let rest = self.chunk.split_off(end + 1);
-                let line = std::mem::replace(&mut self.chunk, rest).slice(..end);
-                if self.begun.is_empty() {
-                    return Ok(Some(line));
-                }
-                self.extend(&line)?;
-                Ok(Some(self.begun.split().freeze()))
-            }
-            None => {
-                let rest = std::mem::take(&mut self.chunk);
-                self.extend(&rest)?;
-                Ok(None)
-            }
+        let Some(end) = memchr::memchr(b'\n', &self.chunk) else {
+            let rest = std::mem::take(&mut self.chunk);
+            self.extend(&rest)?;
+            return Ok(None);
+        };
+        let line = self.chunk.split_to(end + 1).slice(..end);
+        if self.begun.is_empty() {
+            return Ok(Some(line));
         }
+        self.extend(&line)?;
+        Ok(Some(self.begun.split().freeze()))
     }
 
     /// What stands after the last newline; nothing when the input ends with one.

@@ -1,0 +1,65 @@
+//! The frontend's view of the bucket: the cold reader, with pointers from the metadata store.
+
+use std::sync::Arc;
+
+use tidelog_cold::{BatchStream, ColdError, ColdReader, PointerSource, ReadOptions};
+use tidelog_format::pointer::Pointer;
+use tidelog_frontend::{ColdBatches, ColdSource};
+use tidelog_meta::{SharedMeta, TypedMeta as _, keys};
+use tidelog_model::{ErrorCode, Offset, TopicPartition};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tidelog_peer::StoreError;
+
+/// Reads partitions from the bucket, and looks their pointers up when an object has gone meanwhile.
+pub struct Cold {
+    reader: ColdReader,
+    pointers: Arc<MetaPointers>,
+}
+
+impl Cold {
+    pub fn new(reader: ColdReader, meta: SharedMeta) -> Self {
+        Self { reader, pointers: Arc::new(MetaPointers(meta)) }
+    }
+}
+
+impl ColdSource for Cold {
+    fn stream(&self, partition: TopicPartition, pointer: Pointer, from: Offset) -> Box<dyn ColdBatches> {
+        let pointers: Arc<dyn PointerSource> = self.pointers.clone();
+        let options = ReadOptions { pointers: Some(pointers), ..ReadOptions::default() };
+        Box::new(Batches(self.reader.stream(partition, pointer, from, options)))
+    }
+}
+
+struct MetaPointers(SharedMeta);
+
+#[async_trait]
+impl PointerSource for MetaPointers {
+    async fn pointer(&self, partition: TopicPartition) -> Option<Pointer> {
+        match self.0.read(&keys::pointer(partition)).await {
+            Ok(stored) => stored.map(|stored| stored.value),
+            Err(error) => {
+                tracing::warn!(%partition, %error, "the pointer could not be read");
+                None
+            }
+        }
+    }
+}
+
+struct Batches(BatchStream);
+
+#[async_trait]
+impl ColdBatches for Batches {
+    async fn next(&mut self) -> Option<Result<Bytes, StoreError>> {
+        Some(self.0.next().await?.map_err(|error| StoreError::new(code_of(&error), error.to_string())))
+    }
+}
+
+fn code_of(error: &ColdError) -> ErrorCode {
+    match error {
+        ColdError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        error if error.is_damage() => ErrorCode::BucketCorrupt,
+        _ => ErrorCode::BucketUnavailable,
+    }
+}
