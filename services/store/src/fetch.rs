@@ -50,7 +50,9 @@ async fn look(node: &Node, partition: &Partition, fetch: &Fetch) -> Result<Fetch
             Ok(batches) if !batches.is_empty() => return Ok(Fetched::Batches { batches, marks }),
             Ok(_) | Err(ReadError::NotLocal { .. }) => {}
             // The bucket has the same records, undamaged.
-            Err(ReadError::Corrupt { .. }) if fetch.from < marks.tiered_end => {
+            Err(ReadError::Corrupt { .. } | ReadError::Quarantined { .. })
+                if fetch.from < marks.tiered_end =>
+            {
                 return tiered(partition, fetch.from, marks);
             }
             Err(error) => return Err(of_read(&error)),

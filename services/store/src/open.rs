@@ -24,7 +24,6 @@ use crate::node::{Identity, Node};
 use crate::offload::scheduler::{Inbox, Offloader, Scheduler};
 use crate::options::StoreOptions;
 use crate::partition::epochs::Leadership;
-use crate::partition::log_state::LogState;
 use crate::partition::{Partition, Status};
 use crate::producer_ids::ProducerIdSource;
 use crate::retention;
@@ -220,8 +219,7 @@ fn populate(
             let recovered = recovery.take(id, leadership);
             let partition = match recovered {
                 Recovered::Here(log) => Partition::new(id, Arc::clone(&topic), log, tiered),
-                Recovered::InBucket(pointer) => {
-                    let log = LogState::empty(leadership);
+                Recovered::InBucket(log, pointer) => {
                     let partition = Partition::new(id, Arc::clone(&topic), log, tiered);
                     let message = format!("{id}: its state is being read from the bucket");
                     let reason = StoreError::new(ErrorCode::BucketUnavailable, message);

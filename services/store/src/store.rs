@@ -33,7 +33,9 @@ impl Store {
     /// Takes nothing more, waits until what was taken is durable, and closes the journal. To be called
     /// after the supervisor has stopped the store's tasks.
     pub async fn close(&self) {
-        self.node.journal.close().await;
+        if let Err(error) = self.node.journal.close().await {
+            tracing::warn!(%error, "the journal was not closed properly; the next start recovers it");
+        }
         self.node.tier.close().await;
     }
 }

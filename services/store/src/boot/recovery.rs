@@ -25,9 +25,9 @@ pub struct Gap {
 pub(crate) enum Recovered {
     /// The journal has its state.
     Here(LogState),
-    /// The state is in the bucket, at the pointer's tiered end: the journal has nothing of the
-    /// partition, or ends before that.
-    InBucket(Pointer),
+    /// What is missing below this is in the bucket, which the pointer leads to: the journal has
+    /// nothing of the partition, or begins after its start, or ends before the tiered end.
+    InBucket(LogState, Pointer),
 }
 
 /// Listens to the journal while it is opened.
@@ -35,6 +35,8 @@ pub(crate) enum Recovered {
 pub(crate) struct Recovery {
     pointers: HashMap<TopicPartition, Pointer>,
     logs: HashMap<TopicPartition, LogState>,
+    /// Partitions of which the journal has no beginning.
+    headless: HashSet<TopicPartition>,
     gaps: Vec<Gap>,
 }
 
@@ -50,15 +52,19 @@ impl Recovery {
     /// The state of a partition that `leadership` takes over.
     pub(crate) fn take(&mut self, partition: TopicPartition, leadership: Leadership) -> Recovered {
         let pointer = self.pointers.get(&partition).copied();
-        match (self.logs.remove(&partition), pointer) {
-            (Some(log), Some(pointer)) if log.log_end() < pointer.tiered_end => Recovered::InBucket(pointer),
-            (Some(mut log), pointer) => {
-                log.set_log_start(pointer.map_or(Offset::ZERO, |pointer| pointer.log_start));
-                log.lead(leadership);
+        let headless = self.headless.contains(&partition);
+        let log = self.logs.remove(&partition);
+        let mut log = log.unwrap_or_else(|| LogState::empty(leadership));
+        log.lead(leadership);
+        match pointer {
+            Some(pointer) if headless || log.log_end() < pointer.tiered_end => {
+                Recovered::InBucket(log, pointer)
+            }
+            Some(pointer) => {
+                log.set_log_start(pointer.log_start);
                 Recovered::Here(log)
             }
-            (None, Some(pointer)) => Recovered::InBucket(pointer),
-            (None, None) => Recovered::Here(LogState::empty(leadership)),
+            None => Recovered::Here(log),
         }
     }
 
@@ -83,17 +89,30 @@ impl Replay for Recovery {
         let nobody = Leadership { incarnation: Incarnation::default(), epoch: LeaderEpoch::default() };
         let log = LogState::restore(nobody, checkpoint.log_start, checkpoint.state);
         self.logs.insert(partition, log);
+        self.headless.remove(&partition);
     }
 
     fn batch(&mut self, frame: &FrameHeader, batch: &BatchHeader) {
-        let log = self.log(frame.partition);
+        let id = frame.partition;
+        let covered = self.covered(id);
+        let log = self.log(id);
         let expected = log.log_end();
-        if !log.replay_batch(batch, frame.append_time) {
-            let gap = Gap { partition: frame.partition, expected, found: batch.base_offset };
+        if log.replay_batch(batch, frame.append_time) {
+            return;
+        }
+        // The partition's state came from the bucket when this was appended, and so it does now.
+        let headless = batch.base_offset <= covered;
+        if headless {
+            log.begin_at(batch.base_offset);
+        } else {
             log.skip_to(batch.base_offset);
-            let fits = log.replay_batch(batch, frame.append_time);
-            assert!(fits, "the log ends where the batch begins");
-            self.gaps.push(gap);
+        }
+        let fits = log.replay_batch(batch, frame.append_time);
+        assert!(fits, "the log ends where the batch begins");
+        if headless {
+            self.headless.insert(id);
+        } else {
+            self.gaps.push(Gap { partition: id, expected, found: batch.base_offset });
         }
     }
 

@@ -11,7 +11,6 @@ use tidelog_runtime::CancellationToken;
 
 use crate::error::of_cold;
 use crate::node::Node;
-use crate::partition::log_state::LogState;
 use crate::partition::{Partition, Status};
 
 /// Partitions whose state is read at a time.
@@ -51,10 +50,8 @@ pub(crate) async fn run(
 
 async fn refill(node: &Node, partition: &Partition, pointer: &Pointer) -> Result<(), ColdError> {
     let state = node.cold.state(partition.id, pointer).await?;
-    // What the journal has of it ends before the bucket does, and the bucket has all of that.
+    // The journal may have records from before a hole; the bucket has them all.
     node.journal.evict(partition.id, pointer.tiered_end);
-    let log = LogState::restore(partition.leadership(), pointer.log_start, state);
-    // The journal's next file begins with a checkpoint, so that replay finds the state before records.
-    partition.recovered(log, || node.journal.roll());
+    partition.recovered(pointer.log_start, state);
     Ok(())
 }

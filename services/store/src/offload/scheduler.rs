@@ -144,7 +144,8 @@ impl Scheduler {
                 partitions.insert(partition.id, partition);
             }
         }
-        let pressure_bytes = self.pressure_bytes();
+        let untiered_bytes = candidates.iter().map(|candidate| candidate.untiered_bytes).sum();
+        let pressure_bytes = self.pressure_bytes(untiered_bytes);
         due::select(candidates, now, pressure_bytes, self.limits)
             .into_iter()
             .map(|plan| {
@@ -158,10 +159,14 @@ impl Scheduler {
     }
 
     /// How much the hot tier should get rid of to keep taking records.
-    fn pressure_bytes(&self) -> u64 {
+    fn pressure_bytes(&self, untiered_bytes: u64) -> u64 {
         let stats = self.node.journal.stats();
         let comfortable = stats.budget_bytes / 100 * COMFORTABLE_PERCENT;
-        stats.pinned_bytes.saturating_sub(comfortable)
+        if stats.backlog || stats.disk_full {
+            // Little of it may be in the way: a file goes when the last record in it has gone.
+            return (stats.budget_bytes - comfortable).max(untiered_bytes.saturating_sub(comfortable));
+        }
+        untiered_bytes.saturating_sub(comfortable)
     }
 
     fn candidate(&self, partition: &Partition) -> Option<Candidate> {

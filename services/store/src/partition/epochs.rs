@@ -34,6 +34,22 @@ impl EpochHistory {
         self.entries.push(EpochEntry { incarnation, epoch, start });
     }
 
+    /// The history before what is known here. The two may overlap.
+    pub(crate) fn add_older(&mut self, mut older: Vec<EpochEntry>) {
+        let Some(first) = self.entries.first() else {
+            self.entries = older;
+            return;
+        };
+        let of = |entry: &EpochEntry| (entry.incarnation, entry.epoch);
+        older.retain(|entry| entry.start < first.start || of(entry) < of(first));
+        // The same leadership began earlier than was known here.
+        if older.last().is_some_and(|last| of(last) == of(first)) {
+            self.entries.remove(0);
+        }
+        older.append(&mut self.entries);
+        self.entries = older;
+    }
+
     pub(crate) fn last(&self) -> Option<Leadership> {
         self.entries.last().map(|entry| Leadership { incarnation: entry.incarnation, epoch: entry.epoch })
     }
@@ -85,6 +101,21 @@ mod tests {
         assert_eq!(epochs(&history.within(&(Offset(10)..Offset(20)))), [2]);
         assert_eq!(epochs(&history.within(&(Offset(9)..Offset(21)))), [1, 2, 4]);
         assert_eq!(epochs(&history.within(&(Offset(25)..Offset(30)))), [4]);
+    }
+
+    #[test]
+    fn older_parts_join_without_repetition() {
+        let older = history(&[(1, 0), (2, 10), (4, 20)]).until(Offset(30));
+        for (newer, expected) in [
+            (vec![(4, 25), (5, 40)], vec![(1, 0), (2, 10), (4, 20), (5, 40)]),
+            (vec![(5, 40)], vec![(1, 0), (2, 10), (4, 20), (5, 40)]),
+            (vec![(2, 15), (4, 20), (6, 50)], vec![(1, 0), (2, 10), (4, 20), (6, 50)]),
+            (vec![], vec![(1, 0), (2, 10), (4, 20)]),
+        ] {
+            let mut joined = history(&newer);
+            joined.add_older(older.clone());
+            assert_eq!(joined, history(&expected));
+        }
     }
 
     #[test]

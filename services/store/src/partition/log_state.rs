@@ -173,10 +173,27 @@ impl LogState {
         true
     }
 
-    /// Recovery: what lies before `offset` is lost.
+    /// Recovery: nothing is known of what lies before `offset`.
+    pub(crate) fn begin_at(&mut self, offset: Offset) {
+        let end = PartitionState { end: offset, ..PartitionState::default() };
+        *self = Self::restore(self.leadership, self.log_start, end);
+    }
+
+    /// Recovery: what lies before `offset` is lost, and what is known of it stays.
     pub(crate) fn skip_to(&mut self, offset: Offset) {
         self.log_end = self.log_end.max(offset);
         self.high_watermark = self.log_end;
+    }
+
+    /// Recovery: `state` tells what is missing below, or, when it reaches further than this log, all.
+    pub(crate) fn found_below(&mut self, log_start: Offset, state: PartitionState) {
+        if state.end > self.log_end {
+            *self = Self::restore(self.leadership, log_start, state);
+            return;
+        }
+        self.set_log_start(log_start);
+        self.producers.add_older(&state.producers);
+        self.epochs.add_older(state.epochs);
     }
 
     /// Recovery: the log was cut; nothing from `end` on exists.

@@ -130,13 +130,11 @@ impl Partition {
         self.changed.notify_waiters();
     }
 
-    /// The partition's state was found after all. `before_appends` runs when it is part of checkpoints
-    /// and before anything can be appended to it.
-    pub(crate) fn recovered(&self, log: LogState, before_appends: impl FnOnce()) {
+    /// The state below what the journal had was found after all.
+    pub(crate) fn recovered(&self, log_start: Offset, state: PartitionState) {
         let mut cell = self.cell.lock();
-        cell.log = log;
+        cell.log.found_below(log_start, state);
         cell.status = Status::Serving;
-        before_appends();
         drop(cell);
         self.changed.notify_waiters();
     }

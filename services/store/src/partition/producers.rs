@@ -5,6 +5,7 @@
 //! snapshot, because a crash may still undo it. So each producer's batches stand in one queue, the
 //! durable ones first, and a snapshot shows those alone.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use thiserror::Error;
@@ -166,6 +167,19 @@ impl Producers {
         });
     }
 
+    /// What the same producers, and others, did before what is remembered here. The two may overlap.
+    pub(crate) fn add_older(&mut self, older: &[ProducerEntry]) {
+        for entry in older {
+            let known = Producer::restore(entry);
+            match self.entries.entry(entry.id) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(known);
+                }
+                Entry::Occupied(mut occupied) => occupied.get_mut().add_older(known),
+            }
+        }
+    }
+
     /// The durable part, ordered by producer id. What has been idle for too long is left out.
     pub(crate) fn snapshot(&self, now: TimestampMs) -> Vec<ProducerEntry> {
         let alive = self.entries.iter().filter(|(_, producer)| !producer.is_idle(now));
@@ -264,6 +278,20 @@ impl Producer {
         while durable > PRODUCER_BATCHES_REMEMBERED || self.batches.front().is_some_and(outlived) {
             self.batches.pop_front();
             durable -= 1;
+        }
+    }
+
+    fn add_older(&mut self, older: Self) {
+        assert_eq!(self.in_flight, 0, "older batches are added before newer ones are in flight");
+        let Some(first) = self.batches.front().copied() else {
+            *self = older;
+            return;
+        };
+        for batch in older.batches.into_iter().rev() {
+            let missing = batch.base_offset < first.base_offset && batch.epoch == self.epoch;
+            if missing && self.batches.len() < PRODUCER_BATCHES_REMEMBERED {
+                self.batches.push_front(batch);
+            }
         }
     }
 

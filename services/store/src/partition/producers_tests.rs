@@ -116,6 +116,23 @@ fn a_batch_in_flight_is_a_duplicate_but_not_in_a_snapshot() {
 }
 
 #[test]
+fn older_batches_join_those_that_are_known() {
+    // Batches 0 to 6 were appended; the older part knows up to 4, the newer one from 3 on.
+    let older = with_batches(5).snapshot(NOW);
+    let mut producers = Producers::default();
+    for n in 3..7 {
+        let base_offset = Offset(100 + n as u64 * 2);
+        producers.entries.entry(ProducerId(1)).or_insert_with(|| Producer::new(ProducerEpoch(0)));
+        producers.replay(&stamp(1, 0, n * 2, 2), base_offset, NOW);
+    }
+    producers.add_older(&older);
+    assert_eq!(producers.snapshot(NOW), with_batches(7).snapshot(NOW));
+    let mut nothing = Producers::default();
+    nothing.add_older(&older);
+    assert_eq!(nothing.snapshot(NOW), older);
+}
+
+#[test]
 fn idle_producers_are_forgotten_but_none_with_a_batch_in_flight() {
     let mut producers = with_batches(1);
     producers.begin(&stamp(2, 0, 0, 1), Offset(200), NOW);
