@@ -215,19 +215,6 @@ impl RangeCache {
         self.hybrid.memory().usage()
     }
 
-    #[cfg(test)]
-    pub(crate) fn forget_memory(&self) {
-        self.hybrid.memory().clear();
-    }
-
-    #[cfg(test)]
-    pub(crate) async fn on_disk(&self, key: &RangeKey) -> bool {
-        matches!(
-            self.hybrid.storage().load(key).await,
-            Ok(foyer::Load::Entry { .. } | foyer::Load::Piece { .. })
-        )
-    }
-
     /// Writes what is on its way to the disk.
     pub(crate) async fn close(&self) {
         if let Err(error) = self.hybrid.close().await {

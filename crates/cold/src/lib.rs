@@ -14,6 +14,8 @@ mod flight;
 pub mod inspect;
 pub mod manifest;
 mod reader;
+#[cfg(test)]
+mod sample;
 mod tier;
 
 pub use bucket::{Bucket, BucketError, BucketOptions, ProbeError};

@@ -183,7 +183,7 @@ impl BucketError {
             return Self::Invalid(about);
         }
         // Answers that are refused: another range than was asked for, or the whole object instead.
-        if ["range", "Range", "non-partial"].iter().any(|word| mentions(error, word)) {
+        if ["range", "Range", "non-partial", "Requested "].iter().any(|word| mentions(error, word)) {
             return Self::Corrupt(about);
         }
         Self::Other(about)

@@ -33,7 +33,7 @@ pub struct BatchStream {
     block: usize,
     fetches: JoinSet<()>,
     /// How many ranges may be in the queue.
-    window: usize,
+    pub(super) window: usize,
 }
 
 impl fmt::Debug for BatchStream {

@@ -209,3 +209,10 @@ impl Tier {
         self.inner.aborts.reopen();
     }
 }
+
+/// A tier whose segments have small blocks, so that little data makes many.
+#[cfg(test)]
+pub(crate) fn small_blocks(bucket: &Bucket, incarnation: Incarnation, block_bytes: usize) -> Tier {
+    let segments = SegmentOptions { block_bytes, ..SegmentOptions::default() };
+    Tier::with_sizes(bucket.clone(), incarnation, TierConfig::default(), PART_BYTES, segments)
+}
