@@ -222,6 +222,9 @@ impl Shelf {
         while let Some(index) = state.turns.pop_front() {
             let slot = &mut state.slots[index];
             slot.in_turns = false;
+            if slot.paused {
+                continue;
+            }
             let Some(item) = slot.items.pop_front() else { continue };
             slot.bytes -= bytes_of(&item);
             let place = Place { slot: index, generation: slot.generation };
@@ -404,10 +407,13 @@ mod tests {
         shelf.pause(0);
         shelf.put_back(place, half_read);
         assert_eq!(shelf.admission(places[0]), Admission::Paused);
+        shelf.put(places[0], batch(0, 1));
         assert_eq!(take(&shelf), Poll::Ready(Some((1, 0))));
         assert_eq!(take(&shelf), Poll::Pending);
         shelf.resume(0);
         assert_eq!(take(&shelf), Poll::Ready(Some((0, 0))));
+        shelf.pause(0);
+        assert_eq!(take(&shelf), Poll::Pending);
     }
 
     #[tokio::test]

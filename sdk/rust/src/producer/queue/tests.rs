@@ -38,8 +38,8 @@ fn refusal(code: ErrorCode) -> Error {
     .into()
 }
 
-fn acked(base: u64) -> Result<Acked, Error> {
-    Ok(Acked { base_offset: Offset(base), append_time: None })
+fn acked(base: u64) -> Acked {
+    Acked { base_offset: Offset(base), append_time: None }
 }
 
 /// A queue, with a clock that only moves when told to.
@@ -123,7 +123,7 @@ fn without_linger_a_batch_holds_what_came_while_nothing_could_be_sent() {
     bench.push(b"2");
     bench.push(b"3");
     assert!(bench.send().is_none());
-    bench.answer(number, acked(0));
+    bench.answer(number, Ok(acked(0)));
     let (_, bytes) = bench.send().unwrap();
     assert_eq!(header(&bytes).unwrap().record_count, 2);
 }
@@ -160,7 +160,7 @@ fn no_more_batches_are_in_flight_than_the_server_remembers() {
     }
     let numbers: Vec<_> = std::iter::from_fn(|| bench.send()).map(|(number, _)| number).collect();
     assert_eq!(numbers.len(), PRODUCER_BATCHES_REMEMBERED);
-    assert!(bench.answer(numbers[0], acked(0)).is_some());
+    assert!(bench.answer(numbers[0], Ok(acked(0))).is_some());
     assert!(bench.send().is_some() && bench.send().is_none());
 }
 
@@ -261,8 +261,8 @@ fn behind_a_batch_that_certainly_failed_the_others_move_up() {
     assert!(bench.refuse(c, ErrorCode::OutOfOrderSequence).is_none());
     bench.wait(1000);
     assert_eq!([bench.sent(), bench.sent()], [(b, 0), (c, 1)]);
-    assert!(bench.answer(b, acked(0)).is_some());
-    assert!(bench.answer(c, acked(1)).is_some());
+    assert!(bench.answer(b, Ok(acked(0))).is_some());
+    assert!(bench.answer(c, Ok(acked(1))).is_some());
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn behind_a_batch_of_unknown_outcome_that_was_stored_nothing_changes() {
     bench.batch();
     let [(a, _), (b, _)] = [bench.sent(), bench.sent()];
     assert!(bench.refuse(a, ErrorCode::Internal).is_some());
-    assert!(bench.answer(b, acked(1)).is_some());
+    assert!(bench.answer(b, Ok(acked(1))).is_some());
     bench.batch();
     assert_eq!(bench.sent().1, 2);
 }
@@ -332,7 +332,7 @@ fn a_server_that_forgot_the_producer_gets_a_new_one() {
     let mut bench = Bench::new(Some(IDENTITY));
     bench.batch();
     let (number, _) = bench.sent();
-    bench.answer(number, acked(0));
+    bench.answer(number, Ok(acked(0)));
     bench.batch();
     let (number, first) = bench.sent();
     assert_eq!(first, 1);

@@ -39,33 +39,40 @@ pub(super) enum Op {
 #[derive(Default)]
 struct Server {
     log: Vec<u64>,
-    producers: HashMap<ProducerId, (Sequence, VecDeque<(Sequence, u32, u64)>)>,
+    producers: HashMap<ProducerId, Known>,
+}
+
+struct Known {
+    next: Sequence,
+    /// First sequence, records, base offset.
+    recent: VecDeque<(Sequence, u32, u64)>,
 }
 
 impl Server {
     fn store(&mut self, header: &BatchHeader, values: &[u64]) -> Result<Acked, Error> {
         let base = self.log.len() as u64;
-        match self.producers.get(&header.producer_id) {
-            None if header.base_sequence != Sequence(0) => return Err(refusal(ErrorCode::UnknownProducerId)),
-            Some((_, recent)) if recent.iter().any(|r| r.0 == header.base_sequence) => {
-                let known = recent.iter().find(|r| r.0 == header.base_sequence).unwrap();
-                assert_eq!(known.1, header.record_count, "another batch under a sequence that is taken");
-                return acked(known.2);
-            }
-            Some((next, _)) if *next != header.base_sequence => {
-                return Err(refusal(ErrorCode::OutOfOrderSequence));
-            }
-            _ => {}
+        let first = header.base_sequence;
+        if first != Sequence(0) && !self.producers.contains_key(&header.producer_id) {
+            return Err(refusal(ErrorCode::UnknownProducerId));
+        }
+        let known = self
+            .producers
+            .entry(header.producer_id)
+            .or_insert_with(|| Known { next: Sequence(0), recent: VecDeque::new() });
+        if let Some((_, records, base)) = known.recent.iter().find(|recent| recent.0 == first) {
+            assert_eq!(*records, header.record_count, "another batch under a sequence that is taken");
+            return Ok(acked(*base));
+        }
+        if known.next != first {
+            return Err(refusal(ErrorCode::OutOfOrderSequence));
+        }
+        known.next = first.advance(header.record_count);
+        known.recent.push_back((first, header.record_count, base));
+        if known.recent.len() > PRODUCER_BATCHES_REMEMBERED {
+            known.recent.pop_front();
         }
         self.log.extend(values);
-        let (next, recent) =
-            self.producers.entry(header.producer_id).or_insert((Sequence(0), VecDeque::new()));
-        *next = header.base_sequence.advance(header.record_count);
-        recent.push_back((header.base_sequence, header.record_count, base));
-        if recent.len() > PRODUCER_BATCHES_REMEMBERED {
-            recent.pop_front();
-        }
-        acked(base)
+        Ok(acked(base))
     }
 
     fn take(&mut self, bytes: &Bytes, fault: Fault) -> Result<Acked, Error> {
