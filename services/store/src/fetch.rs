@@ -120,8 +120,8 @@ async fn find_timestamp(
         && let Some(pointer) = partition.pointer()
     {
         let found = node.cold.find_timestamp(partition.id, &pointer, timestamp).await;
-        if let Some((offset, timestamp)) = found.map_err(|error| of_cold(&error))? {
-            return Ok(Some(ListedOffset { offset, timestamp }));
+        if let Some(found) = found.map_err(|error| of_cold(&error))? {
+            return Ok(Some(ListedOffset { offset: found.offset, timestamp: found.timestamp }));
         }
         from = from.max(pointer.tiered_end);
     }

@@ -5,6 +5,7 @@ use std::future::Future;
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
+use parking_lot::Mutex;
 
 use super::error::{BucketError, Operation};
 
@@ -13,13 +14,15 @@ use super::error::{BucketError, Operation};
 #[derive(Debug)]
 pub(crate) struct Multipart {
     key: String,
-    upload: Box<dyn MultipartUpload>,
+    /// Never locked: the mutex makes the whole shareable, so that futures which hold it may move between
+    /// threads.
+    upload: Mutex<Box<dyn MultipartUpload>>,
 }
 
 impl Multipart {
     pub(super) async fn begin(store: &dyn ObjectStore, path: &Path, key: &str) -> Result<Self, BucketError> {
         match store.put_multipart(path).await {
-            Ok(upload) => Ok(Self { key: key.to_owned(), upload }),
+            Ok(upload) => Ok(Self { key: key.to_owned(), upload: Mutex::new(upload) }),
             Err(error) => Err(BucketError::from_store(Operation::Write, key, &error)),
         }
     }
@@ -30,20 +33,20 @@ impl Multipart {
         &mut self,
         chunks: Vec<Bytes>,
     ) -> impl Future<Output = Result<(), BucketError>> + Send + use<> {
-        let part = self.upload.put_part(chunks.into_iter().collect());
+        let part = self.upload.get_mut().put_part(chunks.into_iter().collect());
         let key = self.key.clone();
         async move { part.await.map_err(|error| BucketError::from_store(Operation::Write, &key, &error)) }
     }
 
     /// Makes the object of its parts, all of which have been written.
     pub(crate) async fn complete(&mut self) -> Result<(), BucketError> {
-        let completed = self.upload.complete().await;
+        let completed = self.upload.get_mut().complete().await;
         completed.map(drop).map_err(|error| BucketError::from_store(Operation::Write, &self.key, &error))
     }
 
     /// Gives up what was written.
     pub(crate) async fn abort(&mut self) -> Result<(), BucketError> {
-        let aborted = self.upload.abort().await;
+        let aborted = self.upload.get_mut().abort().await;
         aborted.map_err(|error| BucketError::from_store(Operation::Delete, &self.key, &error))
     }
 }
