@@ -175,7 +175,7 @@ async fn a_small_segment_is_one_request() {
 #[tokio::test]
 async fn many_ranges_are_in_flight() {
     let (bucket, faults) = Bucket::in_memory().with_faults();
-    let batches = run(&[1; 3_000], 230);
+    let batches = run(&vec![1; 3_000], 230);
     let pointer = publish(&tier_of(&bucket), partition(0), &[&batches]).await;
     let reader = reader_of(&bucket).await;
     let mut stream = reader.stream(partition(0), pointer, Offset(0), ReadOptions::default());
