@@ -137,7 +137,8 @@ fn print_listing(listing: &Listing, output: Output) -> anyhow::Result<()> {
 }
 
 fn say_summary(listing: &Listing) {
-    let cluster = listing.cluster.as_ref().map_or_else(|| "no cluster".to_owned(), |c| format!("cluster {}", c.id));
+    let cluster =
+        listing.cluster.as_ref().map_or_else(|| "no cluster".to_owned(), |c| format!("cluster {}", c.id));
     output::say(&format!("{cluster}: {} objects, {}", listing.objects, output::bytes(listing.bytes)));
     if listing.foreign_objects > 0 {
         let bytes = output::bytes(listing.foreign_bytes);

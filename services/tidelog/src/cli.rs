@@ -37,9 +37,7 @@ enum Command {
     #[command(subcommand)]
     Config(config_command::Command),
     /// Print a completion script for a shell.
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
 }
 
 /// Runs what was asked for.

@@ -38,13 +38,16 @@ fn print(settings: &SettingsArgs, output: Output) -> anyhow::Result<()> {
     match output {
         Output::Table => {
             let columns = [("key", Lean::Text), ("value", Lean::Text), ("source", Lean::Text)];
-            let cells = |row: &tidelog_runtime::config::Row| vec![row.key.to_owned(), row.value.clone(), row.source.clone()];
+            let cells = |row: &tidelog_runtime::config::Row| {
+                vec![row.key.to_owned(), row.value.clone(), row.source.clone()]
+            };
             output::print(&output::table(&columns, resolved.rows().iter().map(cells)))
         }
         Output::Json => {
-            let rows = resolved.rows().iter().map(|row| {
-                serde_json::json!({ "key": row.key, "value": row.value, "source": row.source })
-            });
+            let rows = resolved
+                .rows()
+                .iter()
+                .map(|row| serde_json::json!({ "key": row.key, "value": row.value, "source": row.source }));
             output::print_json(&rows.collect::<Vec<_>>())
         }
     }

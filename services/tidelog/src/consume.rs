@@ -52,7 +52,8 @@ pub async fn run(args: Args) -> anyhow::Result<Code> {
         ..ConsumerOptions::default()
     };
     let mut consumer = client.consumer(&args.topic, options).await?;
-    let mut printer = Printer { renderer: Renderer::new(args.output, &args.topic), left: args.max.unwrap_or(u64::MAX) };
+    let mut printer =
+        Printer { renderer: Renderer::new(args.output, &args.topic), left: args.max.unwrap_or(u64::MAX) };
     let outcome = print(&mut consumer, &mut printer, &args).await;
     // What was read before an error is printed.
     printer.flush()?;

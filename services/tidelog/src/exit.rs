@@ -122,8 +122,10 @@ fn code_of_start(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
     if let Some(error) = error.downcast_ref::<DirectoryError>() {
         return Some(match error {
             DirectoryError::InUse { .. } => Code::Unavailable,
-            DirectoryError::NewerFormat { .. } => Code::Unusable,
-            _ => Code::Failed,
+            DirectoryError::Io { .. } => Code::Failed,
+            DirectoryError::NewerFormat { .. }
+            | DirectoryError::Corrupt { .. }
+            | DirectoryError::NoIdentity { .. } => Code::Unusable,
         });
     }
     if let Some(error) = error.downcast_ref::<tidelog_journal::OpenError>() {
@@ -197,6 +199,9 @@ fn problems_of(error: &anyhow::Error) -> Vec<String> {
 
 /// What to do next, where the error itself does not say.
 fn hint_of(error: &anyhow::Error) -> Option<&'static str> {
+    if let Some(hint) = error.chain().find_map(hint_at_start) {
+        return Some(hint);
+    }
     let error = error.chain().find_map(|cause| cause.downcast_ref::<tidelog::Error>())?;
     if matches!(error, tidelog::Error::Connection(_)) {
         return Some("is the server running? start one with `tidelog dev`, or name another with --bootstrap");
@@ -209,6 +214,19 @@ fn hint_of(error: &anyhow::Error) -> Option<&'static str> {
     }
 }
 
+fn hint_at_start(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(DirectoryError::InUse { .. }), _) => {
+            Some("stop the server that uses it, or choose another directory with --data-dir")
+        }
+        (Some(DirectoryError::NewerFormat { .. }), _) => {
+            Some("start the version of tidelog that wrote it, or a newer one")
+        }
+        (_, Some(ListenError::InUse { .. })) => Some("stop what uses it, or choose another with --quic"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
@@ -217,7 +235,8 @@ mod tests {
 
     #[test]
     fn an_errors_code_is_found_below_its_context() {
-        let error = Err::<(), _>(Failure::error(Code::NotFound, "no such thing")).context("looking").unwrap_err();
+        let error =
+            Err::<(), _>(Failure::error(Code::NotFound, "no such thing")).context("looking").unwrap_err();
         assert_eq!(code_of(&error), Code::NotFound);
         assert_eq!(format!("{error:#}"), "looking: no such thing");
         assert_eq!(code_of(&anyhow::anyhow!("anything")), Code::Failed);
@@ -225,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_reader_that_left_is_no_error() {
-        let gone = anyhow::Error::new(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).context("writing");
+        let gone =
+            anyhow::Error::new(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).context("writing");
         assert!(is_broken_pipe(&gone) && !is_broken_pipe(&anyhow::anyhow!("x")));
     }
 }

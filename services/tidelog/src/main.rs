@@ -32,7 +32,9 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return exit::report(&anyhow::Error::new(error).context("the threads cannot be started")),
+        Err(error) => {
+            return exit::report(&anyhow::Error::new(error).context("the threads cannot be started"));
+        }
     };
     let outcome = runtime.block_on(cli::run(cli));
     // A thread may be waiting for standard input; nobody waits for it.

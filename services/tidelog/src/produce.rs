@@ -71,7 +71,8 @@ pub async fn run(args: Args) -> anyhow::Result<Code> {
     let partitions = producer.prepare(&args.topic).await?;
     if let Some(partition) = args.partition.filter(|partition| *partition >= partitions) {
         let topic = &args.topic;
-        let message = format!("topic {topic} has no partition {partition}: it has {partitions}, counted from 0");
+        let message =
+            format!("topic {topic} has no partition {partition}: it has {partitions}, counted from 0");
         return Err(Failure::error(Code::NotFound, message));
     }
     let mut session = Session::new(producer, &args);
@@ -118,9 +119,19 @@ impl Acknowledged {
 
 impl<'a> Session<'a> {
     fn new(producer: Producer, args: &'a Args) -> Self {
-        let headers = args.headers.iter().map(|(key, value)| (key.as_str(), Some(value.as_bytes()))).collect();
+        let headers =
+            args.headers.iter().map(|(key, value)| (key.as_str(), Some(value.as_bytes()))).collect();
         let acknowledged = Acknowledged::default();
-        Self { producer, args, headers, open: VecDeque::new(), line: 0, acknowledged, failed: 0, first_failure: None }
+        Self {
+            producer,
+            args,
+            headers,
+            open: VecDeque::new(),
+            line: 0,
+            acknowledged,
+            failed: 0,
+            first_failure: None,
+        }
     }
 
     /// Sends standard input until its end, a failure, or Ctrl-C.
@@ -205,7 +216,8 @@ impl<'a> Session<'a> {
 
     fn too_long(&self) -> anyhow::Error {
         let line = self.line + 1;
-        let message = format!("line {line} is longer than {LINE_BYTES_MAX} bytes, the largest a record can be");
+        let message =
+            format!("line {line} is longer than {LINE_BYTES_MAX} bytes, the largest a record can be");
         Failure::error(Code::Failed, message)
     }
 

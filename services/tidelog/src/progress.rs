@@ -14,9 +14,10 @@ impl Progress {
     /// Of bytes.
     pub fn bytes(total: Option<u64>) -> Self {
         let (bar, template) = match total {
-            Some(total) => {
-                (ProgressBar::new(total), "{bar:30} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left")
-            }
+            Some(total) => (
+                ProgressBar::new(total),
+                "{bar:30} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
+            ),
             None => (ProgressBar::new_spinner(), "{spinner} {binary_bytes}, {binary_bytes_per_sec}"),
         };
         Self::start(bar, template)

@@ -84,10 +84,12 @@ tidelog_runtime::settings! {
         /// Local disk for blocks from the bucket that were read more than once; 0 for none.
         pub cache_disk_bytes: ByteSize = "cache.disk_bytes", "1 GiB", "0" ..= "1024 TiB";
 
-        /// Partitions whose segments are uploaded at a time.
-        pub offload_partitions: usize = "offload.partitions", "64", "1" ..= "10000";
         /// Memory for batches on their way to the bucket.
-        pub offload_memory_bytes: ByteSize = "offload.memory_bytes", "96 MiB", "32 MiB" ..= "16 GiB";
+        pub offload_memory_bytes: ByteSize = "offload.memory_bytes", "96 MiB", "64 MiB" ..= "16 GiB";
+        /// Uploads at a time.
+        pub offload_requests: usize = "offload.requests", "8", "1" ..= "256";
+        /// What is uploaded in a second, at most. Empty: as fast as it goes.
+        pub offload_bytes_per_second: Option<ByteSize> = "offload.bytes_per_second", "", "64 KiB" ..= "1 TiB";
 
         /// Checksum that is sent along with uploads to S3, for the server to verify.
         pub s3_checksum: Checksum = "s3.checksum", "crc64nvme";
@@ -130,7 +132,9 @@ impl Settings {
 fn is_loopback(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_loopback(),
-        IpAddr::V6(address) => address.is_loopback() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()),
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback())
+        }
     }
 }
 

@@ -126,8 +126,13 @@ fn changed(how: &str, topic: &TopicSummary, output: Output) -> anyhow::Result<()
     match output {
         Output::Json => output::print_json(&TopicJson::of(topic)),
         Output::Table => {
-            let partitions = if topic.partitions == 1 { "1 partition".to_owned() } else { format!("{} partitions", topic.partitions) };
-            let overrides: String = overrides(topic).into_iter().flat_map(|setting| [", ".to_owned(), setting]).collect();
+            let partitions = if topic.partitions == 1 {
+                "1 partition".to_owned()
+            } else {
+                format!("{} partitions", topic.partitions)
+            };
+            let overrides: String =
+                overrides(topic).into_iter().flat_map(|setting| [", ".to_owned(), setting]).collect();
             output::print(&format!("{how} {} ({partitions}{overrides})\n", topic.name))
         }
     }

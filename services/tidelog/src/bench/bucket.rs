@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use tidelog_cold::bare::{multipart_put, ranged_gets};
 use tidelog_cold::bucket::{Bucket, BucketOptions};
-use tidelog_cold::tier::PART_BYTES;
+use tidelog_cold::{PART_BYTES, PARTS_PER_SEGMENT, STREAM_REQUESTS};
 
 use super::load::incompressible;
 use super::report::median;
@@ -17,10 +17,10 @@ pub struct BucketOption {
     #[arg(long, value_name = "URL")]
     bucket: Option<String>,
     /// Bare GETs at a time.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = STREAM_REQUESTS)]
     gets: usize,
     /// Bare PUTs of parts at a time.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = PARTS_PER_SEGMENT)]
     puts: usize,
 }
 

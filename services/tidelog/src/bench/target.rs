@@ -77,10 +77,10 @@ impl Target {
         config: &[(&str, &str)],
     ) -> anyhow::Result<()> {
         let client = self.connect().await?;
-        let config = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let config = config.iter().copied();
         client
             .admin()
-            .create_topic(name, partitions, config)
+            .create_topic(name, Some(partitions), config)
             .await
             .with_context(|| format!("creating {name}"))?;
         Ok(())

@@ -147,7 +147,8 @@ mod tests {
     use super::*;
 
     fn record(key: Option<&'static [u8]>, value: Option<&'static [u8]>) -> Record {
-        let headers = vec![Header { key: Bytes::from_static(b"h"), value: Some(Bytes::from_static(b"\xff")) }];
+        let headers =
+            vec![Header { key: Bytes::from_static(b"h"), value: Some(Bytes::from_static(b"\xff")) }];
         Record {
             offset: Offset(7),
             timestamp: TimestampMs(12),
@@ -174,7 +175,8 @@ mod tests {
 
     #[test]
     fn json_loses_nothing() {
-        let text = String::from_utf8(rendered(Rendering::Json, &record(Some(b"k"), Some(b"\xff\n")))).unwrap();
+        let text =
+            String::from_utf8(rendered(Rendering::Json, &record(Some(b"k"), Some(b"\xff\n")))).unwrap();
         assert_eq!(
             text,
             r#"{"topic":"t","partition":3,"offset":7,"timestamp_ms":12,"key":"k","value":{"base64":"/wo="},"headers":[{"key":"h","value":{"base64":"/w=="}}]}"#

@@ -1,6 +1,7 @@
 //! The parts of a server, in the order in which they start and stop.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +45,7 @@ impl Server {
         let (supervisor, readiness) = (Supervisor::new(), Readiness::default());
         let metrics = Metrics::of_process();
         readiness.not_ready(PART, "starting");
-        let routes = http::routes(metrics, readiness.clone());
+        let routes = http::routes(metrics.clone(), readiness.clone());
         let http = http::serve(&supervisor, settings.listen_http, routes).await?;
 
         let directory = Directory::open(&settings.data_dir)?;
@@ -61,6 +62,7 @@ impl Server {
             bucket,
             cold: cold.clone(),
             clock: SystemClock::shared(),
+            metrics,
         };
         let begun = Instant::now();
         let (store, report) = Store::open(store_options(settings), parts, &supervisor).await?;
@@ -167,8 +169,11 @@ fn journal_config(settings: &Settings, data_dir: &Path) -> JournalConfig {
 
 fn store_options(settings: &Settings) -> StoreOptions {
     StoreOptions {
-        offload_partitions_max: settings.offload_partitions,
-        offload_memory_bytes: settings.offload_memory_bytes.0,
+        offload_memory_bytes: settings.offload_memory_bytes.as_usize(),
+        offload_requests: settings.offload_requests,
+        offload_bytes_per_second: settings
+            .offload_bytes_per_second
+            .and_then(|bytes| NonZeroU64::new(bytes.0)),
         ..StoreOptions::default()
     }
 }
@@ -221,7 +226,20 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 fn log_recovery(report: &RecoveryReport, took: Duration) {
-    tracing::info!(took_ms = took.as_millis(), ?report, "the journal is open");
+    let RecoveryReport { files, bytes, replayed_frames, secured_bytes, .. } = *report;
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(took_ms, files, bytes, replayed_frames, secured_bytes, "the store is open");
+    if let Some((path, position)) = &report.torn {
+        let path = path.display();
+        tracing::warn!(%path, position, "the newest journal file ends in an incomplete write, which was cut off");
+    }
+    for path in &report.reindexed {
+        tracing::warn!(path = %path.display(), "the index of a journal file was made anew");
+    }
+    for damage in &report.damage {
+        let (path, position) = (damage.path.display(), damage.position);
+        tracing::error!(%path, position, reason = damage.reason, in_bucket = damage.is_covered, "damage in the journal");
+    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ pub fn read_ahead(mut from: impl Read + Send + 'static) -> io::Result<mpsc::Rece
             let chunk = read_chunk(&mut from);
             let last = !matches!(&chunk, Ok(chunk) if !chunk.is_empty());
             // The receiver is gone when the command has ended.
-            if matches!(&chunk, Ok(chunk) if chunk.is_empty()) || sender.blocking_send(chunk).is_err() || last {
+            if matches!(&chunk, Ok(chunk) if chunk.is_empty()) || sender.blocking_send(chunk).is_err() || last
+            {
                 return;
             }
         }
