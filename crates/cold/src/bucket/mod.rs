@@ -6,6 +6,7 @@
 //!
 //! Keys are those of [`tidelog_format::key`], below the prefix that the URL gives.
 
+mod buffers;
 mod credentials;
 mod error;
 mod listing;
@@ -25,12 +26,13 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tidelog_model::TimestampMs;
 
+use buffers::Buffers;
 pub use error::{BucketError, Operation, Subject};
 pub use listing::Objects;
 pub(crate) use multipart::Multipart;
@@ -54,6 +56,7 @@ pub struct Bucket {
     url: Arc<str>,
     /// Whether the store lists keys in their order by itself.
     ordered: bool,
+    buffers: Buffers,
 }
 
 impl fmt::Debug for Bucket {
@@ -75,13 +78,14 @@ impl Bucket {
     pub async fn open(url: &str, options: &BucketOptions) -> Result<Self, BucketError> {
         let opened = open::open(url, options).await?;
         let (store, prefix, ordered) = (opened.store, opened.prefix, opened.ordered);
-        Ok(Self { store, prefix, url: url.into(), ordered })
+        Ok(Self { store, prefix, url: url.into(), ordered, buffers: Buffers::default() })
     }
 
     /// A new, empty bucket in memory.
     pub fn in_memory() -> Self {
         let store = Arc::new(object_store::memory::InMemory::new());
-        Self { store, prefix: Path::default(), url: "memory://".into(), ordered: true }
+        let (url, prefix) = ("memory://".into(), Path::default());
+        Self { store, prefix, url, ordered: true, buffers: Buffers::default() }
     }
 
     pub fn url(&self) -> &str {
@@ -198,7 +202,7 @@ impl Bucket {
             return Err(BucketError::corrupt(READ, key, detail));
         }
         let bytes = match result.payload {
-            GetResultPayload::Stream(stream) => collect(key, stream, wanted).await?,
+            GetResultPayload::Stream(stream) => collect(key, stream, wanted, &self.buffers).await?,
             GetResultPayload::File(..) => result.bytes().await.map_err(failed)?,
         };
         if bytes.len() as u64 != wanted {
@@ -238,6 +242,7 @@ async fn collect(
     key: &str,
     mut body: futures::stream::BoxStream<'static, object_store::Result<Bytes>>,
     wanted: u64,
+    buffers: &Buffers,
 ) -> Result<Bytes, BucketError> {
     let failed = |error: object_store::Error| BucketError::from_store(Operation::Read, key, &error);
     let Some(first) = body.next().await.transpose().map_err(failed)? else {
@@ -246,15 +251,15 @@ async fn collect(
     if first.len() as u64 >= wanted {
         return Ok(first);
     }
-    let mut whole = BytesMut::with_capacity(wanted as usize);
-    whole.extend_from_slice(&first);
+    let mut whole = buffers.take(usize::try_from(wanted).unwrap_or(usize::MAX));
+    whole.extend(&first);
     drop(first);
     while let Some(chunk) = body.try_next().await.map_err(failed)? {
         if (whole.len() + chunk.len()) as u64 > wanted {
             let detail = format!("more than the {wanted} bytes that were asked for");
             return Err(BucketError::corrupt(Operation::Read, key, detail));
         }
-        whole.extend_from_slice(&chunk);
+        whole.extend(&chunk);
     }
     Ok(whole.freeze())
 }
