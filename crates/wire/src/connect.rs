@@ -11,7 +11,10 @@ use crate::limits::FrameLimits;
 use crate::{ByteBudget, Connection, TransportSettings, Trust, WireError, quic, tcp};
 
 /// How long QUIC may take before TCP is tried beside it. The first of the two that is ready wins.
-const QUIC_HEAD_START: Duration = Duration::from_millis(1500);
+const QUIC_HEAD_START: Duration = Duration::from_secs(1);
+
+/// How long QUIC may still take once TCP was refused.
+const QUIC_LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// What a client may hold in frames that it has received and not yet dropped.
 const BUDGET_BYTES: usize = 256 * 1024 * 1024;
@@ -131,7 +134,8 @@ async fn race(options: &ConnectOptions, addr: SocketAddr) -> Result<Connection, 
             done => done,
         },
         result = &mut tcp => match result {
-            Err(_) => quic.await,
+            // TCP's reason is the better one: UDP rarely says why.
+            Err(refused) => timeout(QUIC_LAST_CHANCE, quic).await.unwrap_or(Err(refused)),
             done => done,
         },
     }

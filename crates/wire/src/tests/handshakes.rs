@@ -144,12 +144,16 @@ async fn nobody_listening_is_an_error_that_may_be_tried_again() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = free.local_addr().unwrap();
     drop(free);
-    for transport in BOTH {
-        let mut options = ConnectOptions::new(addr.to_string(), Trust::Insecure);
+    let mut options = ConnectOptions::new(addr.to_string(), Trust::Insecure);
+    for (transport, timeout) in [(BOTH[0], SHORT), (BOTH[1], SHORT), (TransportChoice::Auto, options.timeout)]
+    {
         options.transport = transport;
-        options.timeout = SHORT;
+        options.timeout = timeout;
         let error = within(connect(&options)).await.unwrap_err();
         assert!(error.is_retryable() && error.has_no_side_effects(), "{error}");
+        if transport != TransportChoice::Quic {
+            assert!(matches!(&error, WireError::Connect { addr: named, .. } if *named == options.addr));
+        }
     }
 }
 

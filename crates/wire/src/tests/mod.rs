@@ -1,6 +1,7 @@
 //! Both transports on loopback, with good and with hostile peers.
 
 mod bounds;
+mod document;
 mod frames;
 mod handshakes;
 mod lifecycle;
