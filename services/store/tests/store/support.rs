@@ -280,23 +280,18 @@ impl Running {
 
     /// The leader epochs in the headers of a partition's batches, each once.
     pub(crate) async fn epochs_of_batches(&self, partition: TopicPartition) -> Vec<u32> {
-        let fetch = Fetch {
-            partition,
-            from: Offset(0),
-            max_bytes: 1 << 20,
-            max_wait: None,
-            isolation: Isolation::ReadUncommitted,
-        };
-        let Fetched::Batches { batches, .. } = self.store.fetch(fetch).await.unwrap() else {
-            panic!("the batches should be local");
-        };
-        let mut epochs = Vec::new();
-        for bytes in batches {
-            for batch in batch::split(bytes, usize::MAX) {
-                epochs.push(batch.unwrap().header().leader_epoch.0);
+        let (mut epochs, mut from) = (Vec::new(), Offset(0));
+        loop {
+            let isolation = Isolation::ReadUncommitted;
+            let fetch = Fetch { partition, from, max_bytes: 1 << 20, max_wait: None, isolation };
+            let Fetched::Batches { batches, .. } = self.store.fetch(fetch).await.unwrap() else {
+                epochs.dedup();
+                return epochs;
+            };
+            for header in batches.iter().map(|batch| batch::header(batch).unwrap()) {
+                epochs.push(header.leader_epoch.0);
+                from = header.next_offset();
             }
         }
-        epochs.dedup();
-        epochs
     }
 }
