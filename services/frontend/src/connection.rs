@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::edge::Edge;
+use crate::metrics::Counted;
 use crate::{control, error, producer, subscription};
 
 /// How long a client is told to take for its good-bye.
@@ -25,6 +26,7 @@ const DELIVERY: Duration = Duration::from_secs(1);
 pub(crate) async fn serve(connection: Connection, edge: Arc<Edge>, tasks: Supervisor) {
     let peer = connection.peer();
     debug!(peer = %peer.addr, client = peer.client_id, transport = %connection.transport(), "connected");
+    let _counted = Counted::one(&edge.metrics.connections);
     let streams = tasks.child();
     let ended = tokio::select! {
         biased;
@@ -68,6 +70,7 @@ pub(crate) async fn finish(mut stream: Stream) {
 
 /// `_connection` keeps the connection open as long as one of its streams is served.
 async fn dispatch(mut stream: Stream, _connection: Connection, edge: Arc<Edge>) {
+    let _counted = Counted::one(&edge.metrics.streams);
     let first = timeout(edge.options.limits.handshake_timeout, stream.recv.recv()).await;
     let frame = match first {
         Ok(Ok(Some(frame))) => frame,

@@ -9,6 +9,7 @@ use tidelog_proto::v1;
 use tidelog_runtime::CancellationToken;
 use tidelog_wire::ByteBudget;
 
+use crate::metrics::FrontendMetrics;
 use crate::{ColdSource, FrontendOptions, error};
 
 pub(crate) struct Edge {
@@ -17,6 +18,7 @@ pub(crate) struct Edge {
     pub topics: Arc<dyn Topics>,
     pub cold: Arc<dyn ColdSource>,
     pub clock: SharedClock,
+    pub metrics: FrontendMetrics,
     /// For records on their way to clients.
     pub reads: ByteBudget,
     /// `host:port` as clients are told.

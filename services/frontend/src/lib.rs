@@ -10,6 +10,7 @@ mod connection;
 mod control;
 mod edge;
 mod error;
+mod metrics;
 mod options;
 mod producer;
 mod server;

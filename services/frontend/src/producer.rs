@@ -78,7 +78,7 @@ pub(crate) async fn serve(mut stream: Stream, first: &Frame, edge: &Arc<Edge>) {
 async fn run(stream: &mut Stream, timeout: Duration, edge: &Edge) -> Option<ReadEnd> {
     let (queue, pending) = mpsc::channel(edge.options.producer_in_flight_batches.max(1));
     let reading = read(&mut stream.recv, queue, timeout, edge);
-    let acknowledging = acknowledge(&mut stream.send, pending);
+    let acknowledging = acknowledge(&mut stream.send, pending, edge);
     tokio::pin!(reading, acknowledging);
     let read_end = tokio::select! {
         biased;
@@ -119,6 +119,8 @@ async fn read(
         let deadline = Instant::now() + timeout;
         let permit = in_flight.acquire(frame.payload.len()).await;
         let Frame { payload, permit: frame_permit, .. } = frame;
+        edge.metrics.produced_batches.inc();
+        edge.metrics.produced_bytes.inc_by(payload.len() as u64);
         let ack = match partition(&header) {
             Ok(partition) => edge.store.produce(partition, payload).await,
             Err(error) => Err(error),
@@ -142,7 +144,11 @@ fn partition(header: &v1::Produce) -> Result<TopicPartition, StoreError> {
 
 /// Acknowledges until the queue is closed and empty. Acknowledgements that are there already share a
 /// write.
-async fn acknowledge(send: &mut FrameSender, mut pending: mpsc::Receiver<Pending>) -> Result<(), WireError> {
+async fn acknowledge(
+    send: &mut FrameSender,
+    mut pending: mpsc::Receiver<Pending>,
+    edge: &Edge,
+) -> Result<(), WireError> {
     while let Some(mut next) = pending.recv().await {
         loop {
             let result = if let Some(result) = (&mut next.ack).now_or_never() {
@@ -151,6 +157,9 @@ async fn acknowledge(send: &mut FrameSender, mut pending: mpsc::Receiver<Pending
                 send.flush().await?;
                 settle(&mut next).await
             };
+            if result.is_err() {
+                edge.metrics.refused_batches.inc();
+            }
             send.push(FrameKind::ProduceAck, &ack_frame(next.sequence, result), &[]);
             if send.queued_bytes() >= ACK_BYTES_MAX {
                 send.flush().await?;

@@ -8,13 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidelog_model::SharedClock;
 use tidelog_peer::{PartitionStore, Topics};
-use tidelog_runtime::{CancellationToken, Supervisor};
+use tidelog_runtime::{CancellationToken, Metrics, Supervisor};
 use tidelog_wire::{ByteBudget, CloseCode, ListenConfig, Listener};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::connection::serve;
 use crate::edge::Edge;
+use crate::metrics::{FrontendMetrics, observe};
 use crate::{ColdSource, FrontendOptions, StartError};
 
 /// What a frontend works with.
@@ -25,6 +26,7 @@ pub struct Parts {
     pub cold: Arc<dyn ColdSource>,
     pub clock: SharedClock,
     pub supervisor: Supervisor,
+    pub metrics: Metrics,
 }
 
 impl fmt::Debug for Parts {
@@ -52,21 +54,32 @@ impl Frontend {
     pub fn start(options: FrontendOptions, parts: Parts) -> Result<Self, StartError> {
         options.check()?;
         let cluster_id = options.cluster_id.map(|id| Bytes::copy_from_slice(id.as_bytes()));
+        let budget = ByteBudget::new(options.frame_budget_bytes);
+        let windows = ByteBudget::new(options.window_budget_bytes);
+        let reads = ByteBudget::new(options.read_budget_bytes);
         let listener = Listener::bind(ListenConfig {
             addr: options.listen,
             identity: options.identity.clone(),
             limits: options.limits,
             settings: options.settings,
-            budget: ByteBudget::new(options.frame_budget_bytes),
-            windows: ByteBudget::new(options.window_budget_bytes),
+            budget: budget.clone(),
+            windows: windows.clone(),
             software: options.software.clone(),
             cluster_id: cluster_id.unwrap_or_default(),
             clock: Arc::clone(&parts.clock),
         })?;
         let addr = listener.local_addr();
         let drain = CancellationToken::new();
+        for (name, help, budget) in [
+            ("frontend_frame_bytes", "Bytes of received frames that are held", &budget),
+            ("frontend_window_bytes", "Bytes granted to transport windows beyond the minimum", &windows),
+            ("frontend_read_bytes", "Bytes of records on their way to clients beyond the minimum", &reads),
+        ] {
+            observe(&parts.metrics, name, help, budget);
+        }
         let edge = Arc::new(Edge {
-            reads: ByteBudget::new(options.read_budget_bytes),
+            metrics: FrontendMetrics::register(&parts.metrics),
+            reads,
             advertised: options.advertised.clone().unwrap_or_else(|| addr.to_string()),
             store: parts.store,
             topics: parts.topics,

@@ -200,6 +200,7 @@ async fn strangers_are_not_listened_to_without_authentication() {
         cold: Arc::new(Bucket(fake.clone())),
         clock: tidelog_runtime::SystemClock::shared(),
         supervisor: supervisor.clone(),
+        metrics: tidelog_runtime::Metrics::default(),
     };
     let mut options = FrontendOptions::new("0.0.0.0:0".parse().unwrap(), identity);
     let refused = Frontend::start(options.clone(), parts()).unwrap_err();

@@ -222,6 +222,7 @@ impl Feed {
         send: &mut FrameSender,
     ) -> Result<(), End> {
         let mut gathered = Gathered::default();
+        let mut sent_bytes = 0;
         for run in runs {
             let pieces = cut(&run, &mut self.position, read_bytes);
             for piece in pieces.map_err(|error| self.damaged(&error, tier))? {
@@ -230,6 +231,7 @@ impl Feed {
                     send.flush().await?;
                 }
                 gathered.bytes += piece.bytes.len();
+                sent_bytes += piece.bytes.len() as u64;
                 gathered.next = piece.next;
                 gathered.pieces.push(piece.bytes);
             }
@@ -242,6 +244,10 @@ impl Feed {
             self.say_caught_up(marks, send);
         }
         send.flush().await?;
+        match tier {
+            v1::Tier::Cold => self.edge.metrics.cold_bytes.inc_by(sent_bytes),
+            _ => self.edge.metrics.hot_bytes.inc_by(sent_bytes),
+        };
         // The client took it all: the next read may be larger.
         self.read_bytes = (self.read_bytes * 2).min(self.read_bytes_max);
         Ok(())

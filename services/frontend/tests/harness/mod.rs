@@ -22,7 +22,7 @@ use tidelog_peer::{
     PartitionDescription, PartitionStore, Produced, StoreError, TopicInfo, TopicRef, Topics,
 };
 use tidelog_proto::v1;
-use tidelog_runtime::Supervisor;
+use tidelog_runtime::{Metrics, Supervisor};
 use tidelog_wire::{
     ConnectOptions, Connection, Frame, FrameKind, Identity, Stream, TransportChoice, Trust, WireError,
     connect,
@@ -396,6 +396,7 @@ impl Server {
             cold: Arc::new(Bucket(fake.clone())),
             clock: Arc::new(FixedClock),
             supervisor: supervisor.clone(),
+            metrics: Metrics::default(),
         };
         Self { frontend: Frontend::start(options, parts).unwrap(), fake, identity, supervisor }
     }

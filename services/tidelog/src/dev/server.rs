@@ -62,14 +62,14 @@ impl Server {
             bucket,
             cold: cold.clone(),
             clock: SystemClock::shared(),
-            metrics,
+            metrics: metrics.clone(),
         };
         let begun = Instant::now();
         let (store, report) = Store::open(store_options(settings), parts, &supervisor).await?;
         log_recovery(&report, begun.elapsed());
 
         let source = Cold::new(cold.clone(), Arc::clone(&meta) as _);
-        let frontend = match start_frontend(settings, &store, source, &identity, &supervisor) {
+        let frontend = match start_frontend(settings, &store, source, &identity, &supervisor, metrics) {
             Ok(frontend) => frontend,
             Err(error) => {
                 // The journal is left as after any orderly end.
@@ -184,6 +184,7 @@ fn start_frontend(
     cold: Cold,
     identity: &Identity,
     supervisor: &Supervisor,
+    metrics: Metrics,
 ) -> anyhow::Result<Frontend> {
     let mut options = FrontendOptions::new(settings.listen_quic, identity.clone());
     options.allow_unauthenticated = settings.listen_anonymous;
@@ -200,6 +201,7 @@ fn start_frontend(
         cold: Arc::new(cold),
         clock: SystemClock::shared(),
         supervisor: supervisor.clone(),
+        metrics,
     };
     Ok(Frontend::start(options, parts)?)
 }
