@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 use tidelog_format::segment::SegmentError;
-use tidelog_model::{Offset, TopicPartition};
+use tidelog_model::{ErrorCode, Offset, TopicPartition};
 
 use crate::bucket::BucketError;
 use crate::manifest::ManifestError;
@@ -53,10 +53,23 @@ impl ColdError {
         }
     }
 
+    /// The code with which the error travels.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            Self::Segment { source: SegmentError::Batch(error), .. } => error.code(),
+            Self::Segment { .. } | Self::DiskCache(_) | Self::Manifest(ManifestError::Publication(_)) => {
+                ErrorCode::Internal
+            }
+            _ if self.is_damage() => ErrorCode::BucketCorrupt,
+            _ => ErrorCode::BucketUnavailable,
+        }
+    }
+
     /// An object of the bucket holds other bytes than were written, or is gone.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Corrupt { .. } | Self::Missing { .. } => true,
+            Self::Corrupt { .. } | Self::Missing { .. } | Self::Bucket(BucketError::Corrupt(_)) => true,
             Self::Manifest(error) => match error {
                 ManifestError::Bucket(error) => error.is_not_found(),
                 ManifestError::Damaged { .. } | ManifestError::TooLarge { .. } => true,

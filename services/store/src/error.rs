@@ -40,6 +40,5 @@ pub(crate) fn of_read(error: &ReadError) -> StoreError {
 
 /// An error of reading or publishing in the bucket.
 pub(crate) fn of_cold(error: &ColdError) -> StoreError {
-    let code = if error.is_retryable() { ErrorCode::BucketUnavailable } else { ErrorCode::BucketCorrupt };
-    StoreError::new(code, error.to_string())
+    StoreError::new(error.code(), error.to_string())
 }

@@ -98,24 +98,24 @@ impl<P: ProvideCredentials> CredentialProvider for ChainCredentials<P> {
                 Ok(credential)
             }
             // Whoever issues them may be away for a while: what is still valid goes on being used.
-            Err(error) => self.known(Duration::ZERO).ok_or_else(|| refused(error)),
+            Err(error) => self.known(Duration::ZERO).ok_or_else(|| refused(&error)),
         }
     }
 }
 
-fn refused(error: CredentialsError) -> object_store::Error {
+fn refused(error: &CredentialsError) -> object_store::Error {
     let transient = matches!(error, CredentialsError::ProviderTimedOut(_));
-    let source: Box<dyn std::error::Error + Send + Sync> = match error {
-        CredentialsError::CredentialsNotLoaded(_) => {
-            "no AWS credentials were found in the environment, the profile files or an instance role".into()
-        }
-        other => Box::new(other),
-    };
+    let cause = std::iter::successors(Some(error as &dyn std::error::Error), |cause| (*cause).source());
+    let cause = cause.last().map(ToString::to_string).unwrap_or_default();
+    let text = format!(
+        "no AWS credentials could be had from the environment, the profile files, or a container's or \
+         instance's role ({cause})"
+    );
     if transient {
-        let source = std::io::Error::new(std::io::ErrorKind::TimedOut, source);
+        let source = std::io::Error::new(std::io::ErrorKind::TimedOut, text);
         return object_store::Error::Generic { store: "S3", source: Box::new(source) };
     }
-    object_store::Error::Unauthenticated { path: "the bucket".to_owned(), source }
+    object_store::Error::Unauthenticated { path: "the bucket".to_owned(), source: text.into() }
 }
 
 #[cfg(test)]

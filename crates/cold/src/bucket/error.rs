@@ -129,6 +129,12 @@ impl BucketError {
         let about = Subject { operation, key: key.to_owned(), detail };
         match error {
             object_store::Error::NotFound { .. } if mentions(error, "NoSuchBucket") => Self::NoBucket(about),
+            // Whoever writes or lists names no object that could be missing.
+            object_store::Error::NotFound { .. }
+                if matches!(operation, Operation::Write | Operation::List) =>
+            {
+                Self::NoBucket(about)
+            }
             object_store::Error::NotFound { .. } => Self::NotFound(about),
             object_store::Error::PermissionDenied { .. } if read_only(operation, error) => {
                 Self::ReadOnly(about)

@@ -96,8 +96,10 @@ async fn s3(url: &str, parsed: &Url, options: &BucketOptions) -> Result<Arc<dyn 
         .with_client_options(client(options, plain))
         .with_retry(retry(options))
         // Servers that only speak S3 often know nothing of deleting in bulk.
-        .with_disable_bulk_delete(endpoint.is_some())
-        .with_virtual_hosted_style_request(endpoint.is_none() && !bucket.contains('.'));
+        .with_disable_bulk_delete(endpoint.is_some());
+    if endpoint.is_none() && !bucket.contains('.') {
+        builder = builder.with_virtual_hosted_style_request(true);
+    }
     builder = match options.checksum {
         UploadChecksum::Crc64Nvme => builder.with_checksum_algorithm(Checksum::CRC64NVME),
         UploadChecksum::Sha256 => builder.with_checksum_algorithm(Checksum::SHA256),

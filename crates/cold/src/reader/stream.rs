@@ -109,7 +109,7 @@ impl BatchStream {
                 Found::Fetching => {
                     self.widen();
                     self.look_ahead().await?;
-                    head.changed().await;
+                    self.wait_for(&head).await;
                 }
                 Found::Absent => {
                     self.widen();
@@ -184,11 +184,7 @@ impl BatchStream {
     /// first one is put there in any case.
     async fn look_ahead(&mut self) -> Result<(), ColdError> {
         while let Some(fetched) = self.fetches.try_join_next() {
-            if let Err(error) = fetched
-                && error.is_panic()
-            {
-                std::panic::resume_unwind(error.into_panic());
-            }
+            ended(fetched);
         }
         let end = self.end();
         while self.queue.len() < self.window {
@@ -206,6 +202,13 @@ impl BatchStream {
             self.queue.push_back(slot);
         }
         Ok(())
+    }
+
+    async fn wait_for(&mut self, slot: &Slot) {
+        tokio::select! {
+            () = slot.changed() => {}
+            Some(fetched) = self.fetches.join_next() => ended(fetched),
+        }
     }
 
     fn fetch(&mut self, slot: &Arc<Slot>, held: Held) {
@@ -243,5 +246,14 @@ impl BatchStream {
             }
             _ => false,
         }
+    }
+}
+
+/// A fetch that panicked would be waited for in vain.
+fn ended(fetched: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = fetched
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
     }
 }

@@ -236,6 +236,7 @@ async fn damage_is_named_and_never_served_and_harms_nobody_else() {
     assert_eq!(*named, key);
     assert!(range.contains(&(at as u64)) && range.end - range.start <= 2 * BLOCK as u64, "{error}");
     assert!(error.is_damage() && !error.is_retryable());
+    assert_eq!(error.code(), tidelog_model::ErrorCode::BucketCorrupt);
     assert!(!sound.is_empty() && joined(&batches).starts_with(&sound));
     assert!(read(&reader, partition(1), other_pointer, 0).await == joined(&others));
     assert!(stream.next().await.unwrap().is_err(), "it stays an error");
@@ -434,6 +435,16 @@ async fn a_damaged_disk_cache_is_never_served() {
     let reader = site.open().await;
     let gets = site.replay(&reader).await;
     assert!(gets > 1 && gets <= all, "{gets} of {all}");
+}
+
+#[tokio::test]
+async fn streams_and_uploads_may_move_between_threads() {
+    fn movable<T: Send + 'static>(_: &T) {}
+    let bucket = Bucket::in_memory();
+    let (_, pointer) = large(&bucket, partition(0)).await;
+    let reader = reader_of(&bucket).await;
+    movable(&reader.stream(partition(0), pointer, Offset(0), ReadOptions::default()));
+    movable(&tier_of(&bucket).segment(partition(0), crate::sample::EPOCH));
 }
 
 #[tokio::test]
