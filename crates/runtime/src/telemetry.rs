@@ -56,9 +56,15 @@ fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
 }
 
 /// Sends the process's events to stderr from here on. Standard output stays free for results.
-pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
+///
+/// `quiet` lists targets that say much that is of interest to their own authors only, with the level from
+/// which on they are shown all the same; a filter that names such a target overrides this.
+pub fn init(filter: &str, format: LogFormat, quiet: &[(&str, &str)]) -> Result<(), TelemetryError> {
+    let unnamed = quiet.iter().filter(|(target, _)| !filter.contains(target));
+    let directives = unnamed.map(|(target, level)| format!("{target}={level},"));
+    let env_filter = parse(&format!("{}{filter}", directives.collect::<String>()))?;
     let builder = fmt::fmt()
-        .with_env_filter(parse(filter)?)
+        .with_env_filter(env_filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     match format {

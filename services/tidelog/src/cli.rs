@@ -67,7 +67,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Code> {
 fn log_quietly() {
     let filter = std::env::var("TIDELOG_LOG").unwrap_or_else(|_| "off".to_owned());
     // A filter that cannot be read is the server's business to complain about.
-    let _ = tidelog_runtime::telemetry::init(&filter, tidelog_runtime::LogFormat::Text);
+    let _ = tidelog_runtime::telemetry::init(&filter, tidelog_runtime::LogFormat::Text, &[]);
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! Which server a command speaks to.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use anyhow::Context as _;
 use clap::ValueEnum;
 use tidelog::{Client, ClientOptions, Context as ClientContext, TransportChoice};
@@ -19,6 +22,21 @@ pub struct ConnectionArgs {
     transport: Option<Transport>,
 }
 
+/// Whether this process was connected to a server.
+static CONNECTED: AtomicBool = AtomicBool::new(false);
+
+/// How long a closed connection's last packet gets to leave this process. Without it a server keeps the
+/// connection until it has been silent for long.
+const GOOD_BYE: Duration = Duration::from_millis(5);
+
+/// Lets closed connections tell the server.
+pub async fn say_good_bye() {
+    if CONNECTED.load(Ordering::Relaxed) {
+        #[expect(clippy::disallowed_methods, reason = "there is no telling when a packet has left")]
+        tokio::time::sleep(GOOD_BYE).await;
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Transport {
     Auto,
@@ -31,7 +49,10 @@ impl ConnectionArgs {
     pub async fn connect(&self) -> anyhow::Result<Client> {
         let options = self.options()?;
         let endpoints = options.endpoints.join(", ");
-        Client::with_options(options).await.with_context(|| format!("cannot connect to {endpoints}"))
+        let client =
+            Client::with_options(options).await.with_context(|| format!("cannot connect to {endpoints}"))?;
+        CONNECTED.store(true, Ordering::Relaxed);
+        Ok(client)
     }
 
     fn options(&self) -> anyhow::Result<ClientOptions> {

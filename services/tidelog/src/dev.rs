@@ -17,6 +17,9 @@ use crate::settings::{OTHER_VARIABLES, Settings};
 use server::Server;
 use signals::Signals;
 
+/// Who reports what is of no interest to an operator, or what an error of ours says again.
+const QUIET: &[(&str, &str)] = &[("foyer", "warn"), ("aws_config", "error")];
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -67,7 +70,7 @@ impl SettingsArgs {
 
 pub async fn run(args: Args) -> anyhow::Result<Code> {
     let (settings, _) = args.settings.load()?;
-    telemetry::init(&settings.log.0, settings.log_format).context("logging")?;
+    telemetry::init(&settings.log.0, settings.log_format, QUIET).context("logging")?;
     let mut signals = Signals::listen().context("signals cannot be received")?;
     let server = tokio::select! {
         biased;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use tidelog_cold::bucket::BucketError;
 use tidelog_cold::inspect::InspectError;
+use tidelog_frontend::StartError;
 use tidelog_journal::DirectoryError;
 use tidelog_model::ErrorCode;
 use tidelog_runtime::config::ConfigError;
@@ -65,13 +66,24 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return Code::Success.into();
     }
-    let mut text = format!("error: {error:#}");
+    let mut text = format!("error: {}", sentence_of(error));
     for more in problems_of(error).into_iter().chain(hint_of(error).map(str::to_owned)) {
         text.extend(["; ", &more]);
     }
     // When standard error is gone too, the code has to do.
     let _ = writeln!(std::io::stderr(), "{text}");
     code_of(error).into()
+}
+
+/// The error with its causes. Some errors repeat their cause's words; those are said once.
+fn sentence_of(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.extend([": ", &cause]);
+        }
+    }
+    text
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -112,12 +124,15 @@ fn code_of_start(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
             HttpError::Listen { .. } => Code::Failed,
         });
     }
-    if let Some(error) = error.downcast_ref::<ListenError>() {
+    if let Some(error) = error.downcast_ref::<StartError>() {
         return Some(match error {
-            ListenError::InUse { .. } => Code::Unavailable,
-            ListenError::Identity(_) => Code::Usage,
-            ListenError::Bind { .. } => Code::Failed,
+            StartError::Exposed { .. } | StartError::Listen(ListenError::Identity(_)) => Code::Usage,
+            StartError::Listen(ListenError::InUse { .. }) => Code::Unavailable,
+            StartError::Listen(ListenError::Bind { .. }) => Code::Failed,
         });
+    }
+    if let Some(error) = error.downcast_ref::<tidelog_store::OpenError>() {
+        return code_of_store(error);
     }
     if let Some(error) = error.downcast_ref::<DirectoryError>() {
         return Some(match error {
@@ -144,6 +159,18 @@ fn code_of_start(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
         });
     }
     None
+}
+
+/// `None`: a cause further down says more.
+fn code_of_store(error: &tidelog_store::OpenError) -> Option<Code> {
+    use tidelog_store::{OpenError, OwnerError};
+    match error {
+        OpenError::Bucket(OwnerError::OtherCluster { .. }) => Some(Code::Usage),
+        OpenError::Bucket(OwnerError::Bucket(_) | OwnerError::Unusable(_)) | OpenError::Journal(_) => None,
+        OpenError::Meta(error) if error.is_retryable() => Some(Code::Unavailable),
+        OpenError::Meta(_) => Some(Code::Failed),
+        _ => Some(Code::Unusable),
+    }
 }
 
 fn code_of_client(error: &tidelog::Error) -> Code {
@@ -222,7 +249,9 @@ fn hint_at_start(error: &(dyn std::error::Error + 'static)) -> Option<&'static s
         (Some(DirectoryError::NewerFormat { .. }), _) => {
             Some("start the version of tidelog that wrote it, or a newer one")
         }
-        (_, Some(ListenError::InUse { .. })) => Some("stop what uses it, or choose another with --quic"),
+        (_, Some(StartError::Listen(ListenError::InUse { .. }))) => {
+            Some("stop what uses it, or choose another with --quic")
+        }
         _ => None,
     }
 }

@@ -36,7 +36,11 @@ fn main() -> ExitCode {
             return exit::report(&anyhow::Error::new(error).context("the threads cannot be started"));
         }
     };
-    let outcome = runtime.block_on(cli::run(cli));
+    let outcome = runtime.block_on(async {
+        let outcome = cli::run(cli).await;
+        connection::say_good_bye().await;
+        outcome
+    });
     // A thread may be waiting for standard input; nobody waits for it.
     runtime.shutdown_background();
     match outcome {

@@ -16,7 +16,7 @@ pub enum Command {
     Create {
         name: String,
         /// How many partitions it has. Default: the server's.
-        #[arg(long)]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
         partitions: Option<u32>,
         /// A setting in Kafka's names; may be given more than once.
         #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]

@@ -42,10 +42,6 @@ impl ServerProcess {
         Ok(server)
     }
 
-    pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.quic_port)
-    }
-
     pub fn home(&self) -> &Path {
         &self.home
     }
