@@ -15,8 +15,8 @@ use crate::{Error, Isolation, StartAt};
 /// How long an offload may take: it uploads everything that is not in the bucket yet.
 const OFFLOAD_TIMEOUT: Duration = Duration::from_hours(1);
 
-/// Places in one request for offsets.
-const PLACES_MAX: usize = 1000;
+/// Places in one request for offsets: with the longest names, a header stays below its 64 KiB.
+const PLACES_MAX: usize = 200;
 
 /// Manages a cluster. Requests are repeated after errors that pass, as long as repeating them is safe,
 /// for [`crate::ClientOptions::request_timeout`].

@@ -87,7 +87,6 @@ impl Partition {
         self: &Arc<Self>,
         content: &Content<'_>,
         charge: usize,
-        now: Instant,
         memory: &Memory,
     ) -> Result<Ticket, Error> {
         let mut cell = self.cell.lock();
@@ -95,10 +94,10 @@ impl Partition {
         if self.lane.closed.load(Ordering::Acquire) {
             return Err(Error::Closed("producer"));
         }
-        let pushed = cell.queue.push(content, charge, now, |bytes| memory.buffer(bytes));
+        let pushed = cell.queue.push(content, charge, Instant::now, |bytes| memory.buffer(bytes));
         let (state, index, changed) = pushed.map_err(Error::Encode)?;
         if changed {
-            self.schedule(cell, now);
+            self.schedule(cell, Instant::now());
         }
         Ok(Ticket::new(state, self.id, index))
     }

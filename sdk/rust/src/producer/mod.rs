@@ -17,7 +17,7 @@ mod topics;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidelog_format::batch::HEADER_BYTES;
@@ -234,7 +234,7 @@ impl Core {
         let pushed = if self.closed.load(Ordering::Acquire) {
             Err(Error::Closed("producer"))
         } else {
-            partition.push(content, charge, Instant::now(), &self.memory)
+            partition.push(content, charge, &self.memory)
         };
         if pushed.is_err() {
             self.memory.give_back(charge);

@@ -10,7 +10,9 @@ use crate::Error;
 /// A producer's settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProducerOptions {
-    /// How long a record may wait for others to share its batch. Zero sends at once whatever is there.
+    /// How long a record waits for others to share its batch; longer while a batch before it is not
+    /// answered yet, so that a busy server gets fewer and larger ones. Zero sends at once whatever is
+    /// there.
     pub linger: Duration,
     /// How large a batch is to become, before compression. A topic's `max.message.bytes` bounds it too.
     pub batch_bytes: usize,

@@ -207,13 +207,13 @@ impl PartitionQueue {
     }
 
     /// Puts a record into the open batch, or into a new one. `charge` is what its sender was charged;
-    /// `buffer` gives memory of about the size asked for. Returns the batch, the record's place in it,
+    /// `buffer` gives memory of about the size asked for, and `now` the time if a batch begins. Returns the batch, the record's place in it,
     /// and whether the queue's readiness may have changed.
     pub(super) fn push(
         &mut self,
         content: &Content<'_>,
         charge: usize,
-        now: Instant,
+        now: impl FnOnce() -> Instant,
         buffer: impl FnOnce(usize) -> BytesMut,
     ) -> Result<(Arc<BatchState>, u32, bool), BatchError> {
         let bytes_max = content.bytes_max();
@@ -223,7 +223,7 @@ impl PartitionQueue {
         let begun = !self.open;
         if begun {
             let capacity = self.last_bytes.max(bytes_max).min(self.rules.batch_bytes.max(bytes_max));
-            self.begin(buffer(capacity), now);
+            self.begin(buffer(capacity), now());
         }
         let open = self.batches.back_mut().expect("a batch is open");
         let Body::Building(builder) = &mut open.body else { unreachable!("an open batch is being built") };
@@ -312,9 +312,18 @@ impl PartitionQueue {
         if let Some(at) = self.retry_at.filter(|at| *at > now) {
             return Readiness::At(at);
         }
-        let lingers = self.open && i == self.batches.len() - 1 && !hurry;
+        let lingers = self.open && i == self.batches.len() - 1 && !hurry && !self.rules.linger.is_zero();
+        if !lingers {
+            return Readiness::Send(i);
+        }
+        // The linger's end is a promise for records that come singly. Where an answer is outstanding,
+        // the server has work in hand, and a larger batch will cost it less than two.
         let due = self.batches[i].opened + self.rules.linger;
-        if lingers && due > now { Readiness::At(due) } else { Readiness::Send(i) }
+        match (due > now, sent > 0) {
+            (true, _) => Readiness::At(due),
+            (false, true) => Readiness::Idle,
+            (false, false) => Readiness::Send(i),
+        }
     }
 
     /// The next batch that may be sent, which counts as sent from here on. `hurry` ends the linger.

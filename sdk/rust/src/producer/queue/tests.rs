@@ -55,7 +55,7 @@ impl Bench {
 
     fn push(&mut self, value: &[u8]) -> (Arc<BatchState>, u32, bool) {
         let content = Content { timestamp: TimestampMs(1), key: None, value: Some(value), headers: &[] };
-        self.queue.push(&content, value.len(), self.now, BytesMut::with_capacity).unwrap()
+        self.queue.push(&content, value.len(), || self.now, BytesMut::with_capacity).unwrap()
     }
 
     /// A batch of one record that is due at once.
@@ -114,6 +114,23 @@ fn a_batch_is_due_when_it_is_full_or_has_lingered() {
 }
 
 #[test]
+fn a_lingering_batch_gathers_on_while_an_answer_is_outstanding() {
+    let mut bench = Bench::new(Some(IDENTITY));
+    bench.push(b"1");
+    bench.wait(5);
+    let (number, _) = bench.sent();
+    bench.push(b"2");
+    bench.wait(5);
+    assert!(bench.send().is_none());
+    bench.push(b"3");
+    bench.answer(number, Ok(acked(0)));
+    let (_, bytes) = bench.send().unwrap();
+    assert_eq!(header(&bytes).unwrap().record_count, 2);
+    bench.batch();
+    assert!(bench.send().is_some(), "what was flushed does not wait");
+}
+
+#[test]
 fn without_linger_a_batch_holds_what_came_while_nothing_could_be_sent() {
     let mut bench = Bench::new(Some(IDENTITY));
     bench.queue.rules.linger = Duration::ZERO;
@@ -145,7 +162,7 @@ fn a_record_that_cannot_be_encoded_leaves_no_empty_batch() {
     let mut bench = Bench::new(Some(IDENTITY));
     let huge = vec![0; tidelog_model::limits::BATCH_BYTES_MAX];
     let content = Content { timestamp: TimestampMs(1), key: None, value: Some(&huge), headers: &[] };
-    assert!(bench.queue.push(&content, 0, bench.now, BytesMut::with_capacity).is_err());
+    assert!(bench.queue.push(&content, 0, || bench.now, BytesMut::with_capacity).is_err());
     bench.wait(1000);
     assert!(bench.send().is_none());
     bench.batch();

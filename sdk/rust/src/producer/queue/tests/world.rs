@@ -159,7 +159,7 @@ impl World {
         self.pushed += 1;
         let value = id.to_be_bytes();
         let content = Content { timestamp: TimestampMs(1), key: None, value: Some(&value), headers: &[] };
-        let (state, place, _) = self.queue.push(&content, 1, self.now, BytesMut::with_capacity).unwrap();
+        let (state, place, _) = self.queue.push(&content, 1, || self.now, BytesMut::with_capacity).unwrap();
         match self.batches.last_mut() {
             Some((last, records)) if Arc::ptr_eq(last, &state) => records.push(id),
             _ => self.batches.push((state, vec![id])),
