@@ -68,6 +68,7 @@ fn main() {
             let addr = listener.local_addr();
             far.spawn(async move {
                 while let Some(connection) = listener.accept().await {
+                    connection.widen_receive();
                     tokio::spawn(async move {
                         while let Ok(Some(mut stream)) = connection.accept().await {
                             tokio::spawn(async move {

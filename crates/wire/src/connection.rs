@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::session::{SessionEnd, SessionParts};
-use crate::{BytePermit, CloseCode, Stream, WireError, quic, tcp};
+use crate::{CloseCode, Stream, WireError, quic, tcp};
 
 /// What carries a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,8 +65,6 @@ struct Inner {
 pub(crate) struct Held {
     /// Its place among the connections.
     pub _place: Option<OwnedSemaphorePermit>,
-    /// Its part of the budget for transport windows.
-    pub _windows: BytePermit,
 }
 
 #[derive(Debug)]
@@ -161,6 +159,21 @@ impl Connection {
 
     pub fn peer(&self) -> &Peer {
         &self.0.peer
+    }
+
+    /// Lets the client send batches at full speed: raises the receive window by what the budget for
+    /// windows can spare. The server's to call, once it knows what the connection is for.
+    pub fn widen_receive(&self) {
+        if let Link::Quic(link) = &self.0.link {
+            link.widen_receive();
+        }
+    }
+
+    /// The same for batches to the client.
+    pub fn widen_send(&self) {
+        if let Link::Quic(link) = &self.0.link {
+            link.widen_send();
+        }
     }
 
     /// The round trip as QUIC measures it.

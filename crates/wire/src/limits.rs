@@ -91,10 +91,11 @@ impl Default for Limits {
 pub struct TransportSettings {
     /// QUIC: unread data of one stream.
     pub stream_window_bytes: u32,
-    /// QUIC, server: unread, and likewise unacknowledged, data of a connection: what it may get when the
-    /// budget for windows has room, and what it gets in any case. (A client has no such bound: streams
-    /// that it does not read must not stall those that it reads. What it can be made to hold is the
-    /// number of streams that it opened times the window of one.)
+    /// QUIC, server: unread, and likewise unacknowledged, data of a connection: what each may get when
+    /// the connection carries batches and the budget for windows has room, and what it gets in any case.
+    /// (A client's receive window has no such bound: streams that it does not read must not stall those
+    /// that it reads. What it can be made to hold is the number of streams that it opened times the
+    /// window of one.)
     pub connection_window_bytes_max: u32,
     pub connection_window_bytes_min: u32,
     /// The connection ends when nothing arrives for this long.

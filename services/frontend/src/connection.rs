@@ -68,8 +68,8 @@ pub(crate) async fn finish(mut stream: Stream) {
     }
 }
 
-/// `_connection` keeps the connection open as long as one of its streams is served.
-async fn dispatch(mut stream: Stream, _connection: Connection, edge: Arc<Edge>) {
+/// `connection` stays open as long as one of its streams is served.
+async fn dispatch(mut stream: Stream, connection: Connection, edge: Arc<Edge>) {
     let _counted = Counted::one(&edge.metrics.streams);
     let first = timeout(edge.options.limits.handshake_timeout, stream.recv.recv()).await;
     let frame = match first {
@@ -83,8 +83,14 @@ async fn dispatch(mut stream: Stream, _connection: Connection, edge: Arc<Edge>) 
     }
     match frame.kind {
         FrameKind::Request => control::serve(stream, frame, &edge).await,
-        FrameKind::OpenProducer => producer::serve(stream, &frame, &edge).await,
-        FrameKind::Subscribe => subscription::serve(stream, &frame, &edge).await,
+        FrameKind::OpenProducer => {
+            connection.widen_receive();
+            producer::serve(stream, &frame, &edge).await;
+        }
+        FrameKind::Subscribe => {
+            connection.widen_send();
+            subscription::serve(stream, &frame, &edge).await;
+        }
         kind => unexpected(stream, kind).await,
     }
 }

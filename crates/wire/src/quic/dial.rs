@@ -43,6 +43,7 @@ pub(crate) async fn dial(options: &ConnectOptions, addr: SocketAddr) -> Result<C
         connection,
         limits: options.frames,
         budget: options.budget.clone(),
+        windows: None,
         _endpoint: Some(endpoint),
     };
     let (parts, notices) = SessionParts::new();

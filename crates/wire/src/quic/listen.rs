@@ -8,19 +8,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Endpoint, Incoming, TokioRuntime, VarInt};
+use quinn::{Endpoint, Incoming, TokioRuntime};
 use tidelog_proto::ALPN;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::windows::Windows;
 use super::{Link, endpoint_config, server_config, stream};
 use crate::connection::{Held, Link as AnyLink};
 use crate::handshake::{judge, welcome};
 use crate::limits::FrameLimits;
 use crate::listener::{Gate, ListenConfig, ListenError};
 use crate::session::{SessionParts, SessionTask};
-use crate::{BytePermit, CloseCode, Connection, Peer, Transport, WireError, socket};
+use crate::{CloseCode, Connection, Peer, Transport, WireError, socket};
 
 /// How long a refused client may take to read why.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -111,7 +112,7 @@ async fn greet(
         }
     };
     welcome(&mut session, &gate.offer, greeted.version, bytes::Bytes::new()).await?;
-    let held = Held { _place: Some(place), _windows: widen(&connection, gate) };
+    let held = Held { _place: Some(place) };
     let peer = Peer {
         addr: connection.remote_address(),
         version: greeted.version,
@@ -120,28 +121,17 @@ async fn greet(
         cluster_id: bytes::Bytes::new(),
         limits: tidelog_proto::v1::Limits::default(),
     };
-    let link = Link { connection, limits: gate.limits.frames, budget: gate.budget.clone(), _endpoint: None };
+    let link = Link {
+        connection,
+        limits: gate.limits.frames,
+        budget: gate.budget.clone(),
+        windows: Some(Windows::new(gate.windows.clone(), &gate.settings)),
+        _endpoint: None,
+    };
     let (parts, notices) = SessionParts::new();
     let task = SessionTask::new(session, Transport::Quic, &parts, notices, &gate.settings);
     gate.tasks.spawn(task.run());
     Ok(Connection::new(AnyLink::Quic(link), peer, parts, held))
-}
-
-/// Raises the connection's windows by what the budget for windows still has, up to the maximum. When
-/// it has nothing, the connection works with the minimum.
-fn widen(connection: &quinn::Connection, gate: &Gate) -> BytePermit {
-    let minimum = gate.settings.connection_window_bytes_min;
-    let mut window = gate.settings.connection_window_bytes_max;
-    while window > minimum {
-        // Each window counts twice: once for receiving, once for sending.
-        if let Some(permit) = gate.windows.try_acquire(window as usize * 2) {
-            connection.set_receive_window(VarInt::from_u32(window));
-            connection.set_send_window(u64::from(window));
-            return permit;
-        }
-        window /= 2;
-    }
-    BytePermit::none()
 }
 
 fn close_code(error: &tidelog_proto::v1::Error) -> CloseCode {

@@ -3,6 +3,7 @@
 mod config;
 mod dial;
 mod listen;
+mod windows;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub(crate) use config::{
 };
 pub(crate) use dial::{dial, endpoint as client_endpoint};
 pub(crate) use listen::{bind, serve};
+use windows::Windows;
 
 /// A QUIC connection after its handshake.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(crate) struct Link {
     connection: quinn::Connection,
     limits: FrameLimits,
     budget: ByteBudget,
+    /// A client's are what its settings say.
+    windows: Option<Windows>,
     /// A client's endpoint serves this connection alone and goes with it.
     _endpoint: Option<Endpoint>,
 }
@@ -45,6 +49,18 @@ impl Link {
 
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
         self.connection.close(code.varint(), reason.as_bytes());
+    }
+
+    pub(crate) fn widen_receive(&self) {
+        if let Some(windows) = &self.windows {
+            windows.widen_receive(&self.connection);
+        }
+    }
+
+    pub(crate) fn widen_send(&self) {
+        if let Some(windows) = &self.windows {
+            windows.widen_send(&self.connection);
+        }
     }
 
     pub(crate) fn round_trip(&self) -> Duration {

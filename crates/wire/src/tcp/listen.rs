@@ -162,7 +162,7 @@ async fn shake(
                 limits: v1::Limits::default(),
             };
             let link = Attached { streams: Mutex::new(attached), _registered: registered };
-            let held = Held { _place: Some(place), ..Held::default() };
+            let held = Held { _place: Some(place) };
             Ok(Some(Connection::new(Link::TcpServer(link), peer, parts, held)))
         }
         Err(error) => refuse(stream, error).await,

@@ -104,10 +104,22 @@ async fn spoofed_addresses_get_less_than_they_sent_and_take_no_place() {
 }
 
 #[tokio::test]
-async fn windows_shrink_to_their_minimum_when_the_budget_is_used_up() {
-    let mut server = Server::with(|config| config.windows = crate::ByteBudget::new(16 << 20));
-    let (first, _first) = server.pair(TransportChoice::Quic).await;
+async fn windows_are_granted_from_their_budget_and_given_back() {
+    let budget = crate::ByteBudget::new(1 << 20);
+    let windows = budget.clone();
+    let mut server = Server::with(|config| config.windows = windows);
+    let (first, accepted_first) = server.pair(TransportChoice::Quic).await;
+    assert_eq!(budget.free_bytes(), budget.total_bytes(), "a connection without batches takes nothing");
+    for _ in 0..2 {
+        accepted_first.widen_receive();
+        assert_eq!(budget.free_bytes(), budget.total_bytes() / 4 * 3);
+    }
+    accepted_first.widen_send();
+    let held = budget.try_acquire(budget.free_bytes()).unwrap();
     let (second, accepted) = server.pair(TransportChoice::Quic).await;
+    accepted.widen_receive();
+    drop((first, accepted_first, held));
+    assert_eq!(budget.free_bytes(), budget.total_bytes());
     // The second connection has the minimum, and still carries what is larger than that.
     let (mut ours, mut theirs) = streams(&second, &accepted, request).await;
     within(theirs.recv.expect()).await.unwrap();
@@ -122,7 +134,6 @@ async fn windows_shrink_to_their_minimum_when_the_budget_is_used_up() {
     .await;
     sent.unwrap();
     assert!(frame.unwrap().payload == payload);
-    drop(first);
     server.stop().await;
 }
 
