@@ -47,6 +47,9 @@ pub(crate) struct Offloader {
 #[derive(Debug)]
 struct Command {
     targets: HashMap<TopicPartition, Offset>,
+    /// The first pass that begins after the command came: what went wrong in earlier ones says nothing
+    /// about it.
+    first_pass: u64,
     reply: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -62,7 +65,7 @@ impl Offloader {
         let stopped = || StoreError::from(ErrorCode::ShuttingDown);
         let targets = partitions.iter().map(|partition| (partition.id, partition.untiered().1)).collect();
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command { targets, reply }).await.map_err(|_| stopped())?;
+        self.commands.send(Command { targets, first_pass: 0, reply }).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 }
@@ -83,7 +86,9 @@ pub(crate) struct Scheduler {
     commands: Vec<Command>,
     busy: HashSet<TopicPartition>,
     backoff: HashMap<TopicPartition, Backoff>,
-    passes: JoinSet<Vec<Outcome>>,
+    /// Each with its number.
+    passes: JoinSet<(u64, Vec<Outcome>)>,
+    next_pass: u64,
 }
 
 impl Scheduler {
@@ -95,6 +100,7 @@ impl Scheduler {
             busy: HashSet::new(),
             backoff: HashMap::new(),
             passes: JoinSet::new(),
+            next_pass: 0,
         }
     }
 
@@ -108,12 +114,14 @@ impl Scheduler {
                 biased;
                 () = stop.cancelled() => return,
                 Some(ended) = self.passes.join_next() => match ended {
-                    Ok(outcomes) => self.on_pass_ended(outcomes),
+                    Ok((pass, outcomes)) => self.on_pass_ended(pass, outcomes),
                     Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                     Err(_) => {}
                 },
                 command = inbox.0.recv() => match command {
-                    Some(command) => self.commands.push(command),
+                    Some(command) => {
+                        self.commands.push(Command { first_pass: self.next_pass, ..command });
+                    }
                     None => return,
                 },
                 _ = look.tick() => {}
@@ -130,7 +138,9 @@ impl Scheduler {
                 return;
             }
             self.busy.extend(jobs.iter().map(|job| job.partition.id));
-            self.passes.spawn(pass::run(Arc::clone(&self.node), jobs));
+            let (number, running) = (self.next_pass, pass::run(Arc::clone(&self.node), jobs));
+            self.passes.spawn(async move { (number, running.await) });
+            self.next_pass += 1;
         }
     }
 
@@ -194,7 +204,7 @@ impl Scheduler {
         })
     }
 
-    fn on_pass_ended(&mut self, outcomes: Vec<Outcome>) {
+    fn on_pass_ended(&mut self, pass: u64, outcomes: Vec<Outcome>) {
         let mut failures = Vec::new();
         for Outcome { partition, result } in outcomes {
             self.busy.remove(&partition);
@@ -205,7 +215,7 @@ impl Scheduler {
                 Err(error) => {
                     self.node.metrics.offload_failures.inc();
                     self.back_off(partition);
-                    self.fail_commands(partition, &error);
+                    self.fail_commands(pass, partition, &error);
                     failures.push((partition, error));
                 }
             }
@@ -223,10 +233,10 @@ impl Scheduler {
         self.backoff.insert(partition, backoff);
     }
 
-    fn fail_commands(&mut self, partition: TopicPartition, error: &OffloadError) {
+    fn fail_commands(&mut self, pass: u64, partition: TopicPartition, error: &OffloadError) {
         let (failed, rest) = std::mem::take(&mut self.commands)
             .into_iter()
-            .partition(|command| command.targets.contains_key(&partition));
+            .partition(|command| command.first_pass <= pass && command.targets.contains_key(&partition));
         self.commands = rest;
         for command in failed {
             let Command { reply, .. } = command;

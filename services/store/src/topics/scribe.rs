@@ -63,10 +63,11 @@ impl Scribe {
 
     /// `replayed` says whether the journal's replay may come upon the topic.
     pub(crate) fn bury(&self, topic: TopicId, replayed: bool) {
-        self.add(Task::Bury(topic));
+        // Known before the task can be found, which forgets what is not replayed.
         if replayed {
             self.replayed.lock().push((topic, self.checkpoints.load(Ordering::Relaxed)));
         }
+        self.add(Task::Bury(topic));
     }
 
     /// The journal begins a file with a checkpoint.

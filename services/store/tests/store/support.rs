@@ -122,7 +122,11 @@ fn copy(from: &Path, to: &Path) {
             std::fs::create_dir_all(&target).unwrap();
             copy(&entry.path(), &target);
         } else {
-            std::fs::copy(entry.path(), target).unwrap();
+            // An empty file that is being made ready may get its name just now.
+            match std::fs::copy(entry.path(), target) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
         }
     }
 }
