@@ -11,6 +11,7 @@ mod draft;
 mod image;
 mod leases;
 mod queue;
+mod room;
 mod watcher;
 mod writer;
 

@@ -28,6 +28,7 @@ use thiserror::Error;
 
 use super::draft::Draft;
 use super::image::Image;
+use super::room::Room;
 use crate::{Entry, LeaseId, Revision};
 
 const FILE: &str = "meta.redb";
@@ -80,7 +81,9 @@ pub enum OpenError {
 /// The open file.
 #[derive(Debug)]
 pub(super) struct Disk {
-    database: Database,
+    /// Only `None` while it is being dropped.
+    database: Option<Database>,
+    room: Room,
 }
 
 /// Opens the file and reads all of it.
@@ -106,7 +109,9 @@ fn open_and_read(path: &Path) -> Result<(Disk, Image), OpenError> {
     // After a clean shutdown redb opens without looking at the pages.
     database.check_integrity().map_err(|error| database_error(path, error))?;
     let image = read(path, &database)?;
-    Ok((Disk { database }, image))
+    let room =
+        Room::of(path).map_err(|error| OpenError::Io { path: path.to_owned(), reason: error.to_string() })?;
+    Ok((Disk { database: Some(database), room }, image))
 }
 
 /// Makes an empty store under another name first: `meta.redb` is complete or not there.
@@ -179,46 +184,67 @@ fn read(path: &Path, database: &Database) -> Result<Image, OpenError> {
 }
 
 impl Disk {
+    /// Makes sure that there is room to commit a draft; without, it must not be tried.
+    pub(super) fn reserve(&mut self, draft: &Draft) -> Result<(), String> {
+        #[cfg(feature = "failpoints")]
+        if let Some(reason) = fail::eval("meta::reserve", |reason| reason) {
+            return Err(reason.unwrap_or_else(|| "a failpoint says so".to_owned()));
+        }
+        self.room.reserve(draft.bytes())
+    }
+
     /// Writes a draft and syncs it. After an error the file must be opened anew to know what it holds.
     pub(super) fn commit(&mut self, draft: &Draft) -> Result<(), String> {
         #[cfg(feature = "failpoints")]
         if let Some(reason) = fail::eval("meta::commit", |reason| reason) {
             return Err(reason.unwrap_or_else(|| "a failpoint says so".to_owned()));
         }
-        self.write(draft).map_err(|error| error.to_string())
-    }
-
-    fn write(&self, draft: &Draft) -> Result<(), redb::Error> {
-        let mut write = self.database.begin_write()?;
-        write.set_two_phase_commit(true);
-        {
-            let mut info = write.open_table(INFO)?;
-            info.insert(INFO_REVISION, draft.revision.0)?;
-            info.insert(INFO_LAST_LEASE, u64::try_from(draft.last_lease).unwrap_or(u64::MAX))?;
-            let mut leases = write.open_table(LEASES)?;
-            for (lease, change) in &draft.leases {
-                match change {
-                    Some(ttl) => {
-                        leases.insert(lease.0, u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))?
-                    }
-                    None => leases.remove(lease.0)?,
-                };
-            }
-            let mut entries = write.open_table(ENTRIES)?;
-            let mut row = Vec::new();
-            for (key, change) in &draft.changes {
-                match change {
-                    Some(entry) => {
-                        encode_row(entry, &mut row);
-                        entries.insert(&**key, row.as_slice())?
-                    }
-                    None => entries.remove(&**key)?,
-                };
-            }
-        }
-        write.commit()?;
+        let database = self.database.as_ref().expect("only dropping takes it");
+        write(database, draft).map_err(|error| error.to_string())?;
+        // Room that a shorter file gave back is taken again before others find it. If they were faster,
+        // the next commit will hear of it.
+        let _ = self.room.reserve(0);
         Ok(())
     }
+}
+
+impl Drop for Disk {
+    /// Closing shortens the file; its room is kept for the next start, which must commit something even
+    /// on a full disk.
+    fn drop(&mut self) {
+        drop(self.database.take());
+        let _ = self.room.reserve(0);
+    }
+}
+
+fn write(database: &Database, draft: &Draft) -> Result<(), redb::Error> {
+    let mut write = database.begin_write()?;
+    write.set_two_phase_commit(true);
+    {
+        let mut info = write.open_table(INFO)?;
+        info.insert(INFO_REVISION, draft.revision.0)?;
+        info.insert(INFO_LAST_LEASE, u64::try_from(draft.last_lease).unwrap_or(u64::MAX))?;
+        let mut leases = write.open_table(LEASES)?;
+        for (lease, change) in &draft.leases {
+            match change {
+                Some(ttl) => leases.insert(lease.0, u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))?,
+                None => leases.remove(lease.0)?,
+            };
+        }
+        let mut entries = write.open_table(ENTRIES)?;
+        let mut row = Vec::new();
+        for (key, change) in &draft.changes {
+            match change {
+                Some(entry) => {
+                    encode_row(entry, &mut row);
+                    entries.insert(&**key, row.as_slice())?
+                }
+                None => entries.remove(&**key)?,
+            };
+        }
+    }
+    write.commit()?;
+    Ok(())
 }
 
 fn encode_row(entry: &Entry, row: &mut Vec<u8>) {

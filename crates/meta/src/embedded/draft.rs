@@ -37,6 +37,16 @@ impl Draft {
         self.changes.is_empty() && self.leases.is_empty()
     }
 
+    /// About how many bytes change on the disk.
+    pub(super) fn bytes(&self) -> u64 {
+        const ROW_BYTES: usize = 64;
+        let change = |(key, change): (&Arc<str>, &Option<Entry>)| {
+            ROW_BYTES + key.len() + change.as_ref().map_or(0, |entry| entry.value.len())
+        };
+        let entries: usize = self.changes.iter().map(change).sum();
+        (entries + self.leases.len() * ROW_BYTES) as u64
+    }
+
     pub(super) fn txn(&mut self, image: &Image, txn: Txn) -> Result<TxnOutcome, MetaError> {
         if !txn.compares.iter().all(|compare| self.holds(image, compare)) {
             return Ok(TxnOutcome::Conflict(self.revision));

@@ -15,23 +15,29 @@ pub(super) struct Leases(Mutex<BTreeMap<LeaseId, Timer>>);
 struct Timer {
     ttl: Duration,
     deadline: Duration,
+    /// It has run out; only its removal is still due.
+    ended: bool,
 }
+
+/// How long to wait before an end that could not be written down is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 impl Leases {
     /// Leases of an earlier process, each with its full time before it.
     pub(super) fn restore(leases: &BTreeMap<LeaseId, Duration>, now: Duration) -> Self {
-        let timer = |(id, ttl): (&LeaseId, &Duration)| (*id, Timer { ttl: *ttl, deadline: now + *ttl });
+        let timer =
+            |(id, ttl): (&LeaseId, &Duration)| (*id, Timer { ttl: *ttl, deadline: now + *ttl, ended: false });
         Self(Mutex::new(leases.iter().map(timer).collect()))
     }
 
     pub(super) fn begin(&self, lease: LeaseId, ttl: Duration, now: Duration) {
-        self.0.lock().insert(lease, Timer { ttl, deadline: now + ttl });
+        self.0.lock().insert(lease, Timer { ttl, deadline: now + ttl, ended: false });
     }
 
     /// Postpones a lease's end, unless it has come already.
     pub(super) fn renew(&self, lease: LeaseId, now: Duration) -> Option<Duration> {
         let mut timers = self.0.lock();
-        let timer = timers.get_mut(&lease).filter(|timer| timer.deadline > now)?;
+        let timer = timers.get_mut(&lease).filter(|timer| timer.deadline > now && !timer.ended)?;
         timer.deadline = now + timer.ttl;
         Some(timer.ttl)
     }
@@ -51,6 +57,12 @@ impl Leases {
             running
         });
         ended
+    }
+
+    /// Takes back leases whose end could not be written down, to be taken again soon.
+    pub(super) fn put_back(&self, ended: &[LeaseId], now: Duration) {
+        let timer = Timer { ttl: Duration::ZERO, deadline: now + RETRY, ended: true };
+        self.0.lock().extend(ended.iter().map(|lease| (*lease, timer)));
     }
 
     /// How long until the next one ends, if all stays as it is.

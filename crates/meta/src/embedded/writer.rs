@@ -8,7 +8,7 @@ use super::draft::Draft;
 use super::image::Image;
 use super::queue::{Answer, Command, Taken};
 use super::{News, Shared};
-use crate::{Lease, MetaError, TxnOutcome};
+use crate::{Lease, LeaseId, MetaError, TxnOutcome};
 
 /// Most commands in one commit.
 const GROUP_COMMANDS_MAX: usize = 256;
@@ -22,7 +22,7 @@ pub(super) struct Writer {
 enum Reply {
     Txn(Answer<TxnOutcome>, Result<TxnOutcome, MetaError>),
     Grant(Answer<Lease>, Lease),
-    Revoke(Answer<()>),
+    Revoke(Answer<()>, LeaseId),
 }
 
 impl Writer {
@@ -53,38 +53,32 @@ impl Writer {
             let Taken::Commands(commands) = self.shared.queue.take(GROUP_COMMANDS_MAX, wait) else {
                 return None;
             };
-            let (draft, replies) = self.draft(commands);
-            if !draft.is_empty()
-                && let Err(reason) = self.commit(draft)
-            {
-                refuse(replies, &reason);
+            let ended = self.shared.leases.take_ended(self.shared.clock.elapsed());
+            let (draft, replies) = self.draft(&ended, commands);
+            if draft.is_empty() {
+                self.answer(replies);
+            } else if let Err(reason) = self.disk.reserve(&draft) {
+                tracing::warn!(reason, "the metadata cannot be changed now");
+                self.shared.leases.put_back(&ended, self.shared.clock.elapsed());
+                refuse(replies, &MetaError::Unavailable(reason));
+            } else if let Err(reason) = self.commit(draft) {
+                refuse(replies, &MetaError::OutcomeUnknown(reason.clone()));
                 return Some(reason);
+            } else {
+                self.answer(replies);
             }
-            self.answer(replies);
         }
     }
 
-    fn draft(&self, commands: Vec<Command>) -> (Draft, Vec<Reply>) {
+    fn draft(&self, ended: &[LeaseId], commands: Vec<Command>) -> (Draft, Vec<Reply>) {
         let image = self.shared.image.read();
         let mut draft = Draft::new(&image);
-        for lease in self.shared.leases.take_ended(self.shared.clock.elapsed()) {
+        for lease in ended {
             tracing::info!(%lease, "a lease ended because it was not kept alive");
-            draft.revoke(&image, lease);
+            draft.revoke(&image, *lease);
         }
-        let replies = commands.into_iter().map(|command| self.apply(&mut draft, &image, command)).collect();
+        let replies = commands.into_iter().map(|command| apply(&mut draft, &image, command)).collect();
         (draft, replies)
-    }
-
-    fn apply(&self, draft: &mut Draft, image: &Image, command: Command) -> Reply {
-        match command {
-            Command::Txn(txn, answer) => Reply::Txn(answer, draft.txn(image, txn)),
-            Command::Grant(ttl, answer) => Reply::Grant(answer, draft.grant(ttl)),
-            Command::Revoke(lease, answer) => {
-                self.shared.leases.end(lease);
-                draft.revoke(image, lease);
-                Reply::Revoke(answer)
-            }
-        }
     }
 
     fn commit(&mut self, draft: Draft) -> Result<(), String> {
@@ -105,20 +99,34 @@ impl Writer {
                     self.shared.leases.begin(lease.id, lease.ttl, self.shared.clock.elapsed());
                     drop(answer.send(Ok(lease)));
                 }
-                Reply::Revoke(answer) => drop(answer.send(Ok(()))),
+                Reply::Revoke(answer, lease) => {
+                    self.shared.leases.end(lease);
+                    drop(answer.send(Ok(())));
+                }
             }
         }
     }
 }
 
-/// A commit that failed may yet be found on the disk after a restart.
-fn refuse(replies: Vec<Reply>, reason: &str) {
-    let unknown = || MetaError::OutcomeUnknown(reason.to_owned());
+fn apply(draft: &mut Draft, image: &Image, command: Command) -> Reply {
+    match command {
+        Command::Txn(txn, answer) => Reply::Txn(answer, draft.txn(image, txn)),
+        Command::Grant(ttl, answer) => Reply::Grant(answer, draft.grant(ttl)),
+        Command::Revoke(lease, answer) => {
+            draft.revoke(image, lease);
+            Reply::Revoke(answer, lease)
+        }
+    }
+}
+
+/// Answers everyone of a group that was not committed. Conflicts were judged against what the group
+/// itself would have changed, so they are no answer either.
+fn refuse(replies: Vec<Reply>, error: &MetaError) {
     for reply in replies {
         match reply {
-            Reply::Txn(answer, _) => drop(answer.send(Err(unknown()))),
-            Reply::Grant(answer, _) => drop(answer.send(Err(unknown()))),
-            Reply::Revoke(answer) => drop(answer.send(Err(unknown()))),
+            Reply::Txn(answer, _) => drop(answer.send(Err(error.clone()))),
+            Reply::Grant(answer, _) => drop(answer.send(Err(error.clone()))),
+            Reply::Revoke(answer, _) => drop(answer.send(Err(error.clone()))),
         }
     }
 }
