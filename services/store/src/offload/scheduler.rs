@@ -89,6 +89,8 @@ pub(crate) struct Scheduler {
     /// Each with its number.
     passes: JoinSet<(u64, Vec<Outcome>)>,
     next_pass: u64,
+    /// The newest pass failed for some partition.
+    failing: bool,
 }
 
 impl Scheduler {
@@ -101,6 +103,7 @@ impl Scheduler {
             backoff: HashMap::new(),
             passes: JoinSet::new(),
             next_pass: 0,
+            failing: false,
         }
     }
 
@@ -220,9 +223,18 @@ impl Scheduler {
                 }
             }
         }
-        if let Some((partition, error)) = failures.first() {
-            let partitions = failures.len();
-            tracing::warn!(%partition, partitions, %error, "records could not be moved to the bucket; trying again");
+        match failures.first() {
+            // Told once, until something goes through again.
+            Some((partition, error)) if !self.failing => {
+                let partitions = failures.len();
+                tracing::warn!(%partition, partitions, %error, "records could not be moved to the bucket; trying again");
+                self.failing = true;
+            }
+            None if self.failing => {
+                tracing::info!("records are moved to the bucket again");
+                self.failing = false;
+            }
+            _ => {}
         }
     }
 
