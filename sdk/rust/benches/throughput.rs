@@ -24,6 +24,9 @@ use tidelog_wire::{
 
 const RECORD_BYTES: usize = 1024;
 
+/// In the batches that a consumer gets.
+const BATCH_RECORDS: u64 = 60;
+
 #[derive(Debug)]
 struct NoClock;
 
@@ -138,9 +141,9 @@ async fn consume(
 }
 
 /// Sends the same batch for ever, under rising offsets.
-async fn records(mut stream: Stream) -> Result<(), WireError> {
+async fn records(mut stream: Stream, payload_bytes: usize) -> Result<(), WireError> {
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    for _ in 0..250 {
+    for _ in 0..BATCH_RECORDS {
         let pushed = builder.push(TimestampMs(1), None, Some(&[b'x'; RECORD_BYTES]), &[]);
         pushed.map_err(|error| WireError::Malformed(error.to_string()))?;
     }
@@ -148,12 +151,12 @@ async fn records(mut stream: Stream) -> Result<(), WireError> {
     stream.send.send(FrameKind::Subscribed, &v1::Subscribed::default(), &[]).await?;
     let mut next = 0;
     loop {
-        let mut payload = BytesMut::with_capacity(4 * batch.len());
-        for _ in 0..4 {
+        let mut payload = BytesMut::with_capacity(payload_bytes.max(batch.len()));
+        while payload.is_empty() || payload.len() + batch.len() <= payload_bytes {
             let start = payload.len();
             payload.extend_from_slice(&batch);
             assign(&mut payload[start..], Offset(next), LeaderEpoch(1));
-            next += 250;
+            next += BATCH_RECORDS;
         }
         let header = v1::Records { next_offset: next, ..v1::Records::default() };
         stream.send.send(FrameKind::Records, &header, &[payload.freeze()]).await?;
@@ -233,7 +236,8 @@ async fn answer(mut stream: Stream, partitions: u32, batches: &AtomicU64) -> Res
         return stream.send.finish().await;
     }
     if frame.kind == FrameKind::Subscribe {
-        return records(stream).await;
+        let subscribe: v1::Subscribe = frame.decode(FrameKind::Subscribe)?;
+        return records(stream, subscribe.payload_bytes_wanted as usize).await;
     }
     stream.send.send(FrameKind::ProducerOpened, &v1::ProducerOpened::default(), &[]).await?;
     let mut ends = vec![0; partitions as usize];

@@ -287,10 +287,11 @@ impl Admin {
         }
     }
 
-    /// Uploads what is not in the bucket yet; returns when that is committed.
+    /// Uploads what is not in the bucket yet; returns when that is committed, or with the first failure.
+    /// Whatever was not committed is tried again by the server itself.
     pub async fn offload(&self, topic: &str) -> Result<Offloaded, Error> {
         let request = v1::OffloadRequest { topic: Some(by_name(topic)) };
-        let answer = ask!(&self.client.link, Offload, request, Repeat::Always, OFFLOAD_TIMEOUT)?;
+        let answer = ask!(&self.client.link, Offload, request, Repeat::Never, OFFLOAD_TIMEOUT)?;
         Ok(Offloaded { partitions: answer.partitions })
     }
 

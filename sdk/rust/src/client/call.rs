@@ -17,6 +17,8 @@ pub(crate) enum Repeat {
     Always,
     /// Only after an answer that says that nothing happened.
     IfUnchanged,
+    /// The first outcome is for the caller to judge: repeating is harmless, and not worth waiting for.
+    Never,
 }
 
 /// Sends a request until it is answered, refused for good, or `within` is over.
@@ -39,7 +41,11 @@ pub(crate) async fn call(
             Ok(Err(error)) => error,
             Err(_) => return Err(timed_out(what, within, last.take(), repeat)),
         };
-        let repeatable = repeat == Repeat::Always || error.has_no_side_effects();
+        let repeatable = match repeat {
+            Repeat::Always => true,
+            Repeat::IfUnchanged => error.has_no_side_effects(),
+            Repeat::Never => false,
+        };
         if !error.is_retryable() || !repeatable {
             return Err(error);
         }
@@ -58,7 +64,7 @@ pub(crate) async fn call(
 fn timed_out(what: &'static str, after: Duration, last: Option<Error>, repeat: Repeat) -> Error {
     let error = Error::TimedOut { what, after, last: last.map(Box::new) };
     match repeat {
-        Repeat::Always => error,
+        Repeat::Always | Repeat::Never => error,
         Repeat::IfUnchanged => error.unknown(),
     }
 }

@@ -1,5 +1,7 @@
 //! What a client has to know of a topic to write to it or read from it.
 
+use std::sync::Arc;
+
 use tidelog_model::{PartitionId, TopicId};
 use tidelog_proto::v1;
 
@@ -13,7 +15,7 @@ const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Topic {
     pub(crate) id: TopicId,
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) partitions: u32,
     /// The largest batch that it takes.
     pub(crate) max_message_bytes: usize,
@@ -35,7 +37,7 @@ impl Topic {
         }
         Ok(Self {
             id: topic_id(&topic.id)?,
-            name: topic.name,
+            name: topic.name.into(),
             partitions: topic.partitions,
             max_message_bytes,
         })
@@ -47,7 +49,7 @@ impl Topic {
             return Ok(partition);
         }
         Err(Error::NoSuchPartition {
-            topic: self.name.clone(),
+            topic: self.name.to_string(),
             partition: partition.0,
             partitions: self.partitions,
         })

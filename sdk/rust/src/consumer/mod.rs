@@ -82,9 +82,11 @@ impl Consumer {
             Some(named) => named.iter().map(|p| topic.partition(*p)).collect::<Result<_, _>>()?,
             None => (0..topic.partitions).map(PartitionId).collect(),
         };
+        let mut link = client.options.as_ref().clone();
+        link.settings = ConsumerOptions::transport(partitions.len(), &link.settings);
         let bytes_max = options.partition_bytes(partitions.len());
         let reader = Arc::new(Reader {
-            link: Link::new(Arc::clone(&client.options)),
+            link: Link::new(Arc::new(link)),
             shelf: Arc::new(Shelf::new(&partitions, options.start, bytes_max)),
             isolation: options.isolation,
             stop_at_end: options.stop_at_end,
@@ -216,8 +218,8 @@ impl Consumer {
         self.reader.shelf.progressed();
     }
 
-    fn damaged(&self, batch: &ConsumedBatch, error: BatchError) -> Error {
-        let (topic, partition) = (self.reader.topic.name.clone(), batch.partition.0);
+    fn damaged(batch: &ConsumedBatch, error: BatchError) -> Error {
+        let (topic, partition) = (batch.topic.to_string(), batch.partition.0);
         Error::Damaged { topic, partition, offset: batch.batch.base_offset(), error }
     }
 
@@ -237,7 +239,7 @@ impl Consumer {
                     let reading = self.reading.take()?;
                     self.used_up(place, next);
                     if let Some(Err(error)) = end {
-                        return Some(Err(self.damaged(&reading.batch, error)));
+                        return Some(Err(Self::damaged(&reading.batch, error)));
                     }
                 }
             }
@@ -257,7 +259,7 @@ impl Consumer {
             }
             Err(error) => {
                 self.used_up(place, batch.next_offset());
-                Err(self.damaged(&batch, error))
+                Err(Self::damaged(&batch, error))
             }
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidelog_model::{Offset, PartitionId, TimestampMs};
 use tidelog_proto::v1::{self, offset_spec};
+use tidelog_wire::TransportSettings;
 
 use crate::Error;
 
@@ -67,7 +68,7 @@ pub struct ConsumerOptions {
     /// End with what is there when the consumer begins, instead of waiting for more.
     pub stop_at_end: bool,
     pub isolation: Isolation,
-    /// How much is read ahead, all partitions together; each gets at least 64 KiB of it, and one
+    /// How much is read ahead, all partitions together; each gets at least 16 KiB of it, and one
     /// batch, however large, is always read.
     pub prefetch_bytes: usize,
     /// How long a partition may be unreadable, while it is tried again and again, before the consumer
@@ -88,8 +89,12 @@ impl Default for ConsumerOptions {
     }
 }
 
-const PARTITION_BYTES_MIN: usize = 64 * 1024;
+const PARTITION_BYTES_MIN: usize = 16 * 1024;
 const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+
+/// What may wait unread in the transport, all partitions together, and what each gets of it at least.
+const WINDOWS_BYTES: usize = 64 * 1024 * 1024;
+const WINDOW_BYTES_MIN: usize = 32 * 1024;
 
 impl ConsumerOptions {
     /// What one of `partitions` may read ahead.
@@ -100,6 +105,13 @@ impl ConsumerOptions {
     /// How large a frame of one of `partitions` should be.
     pub(super) fn payload_bytes(&self, partitions: usize) -> u32 {
         (self.partition_bytes(partitions) / 2).clamp(PARTITION_BYTES_MIN, PAYLOAD_BYTES_MAX) as u32
+    }
+
+    /// The transport's settings for `partitions` streams: together they hold a bounded amount unread.
+    pub(super) fn transport(partitions: usize, settings: &TransportSettings) -> TransportSettings {
+        let share = (WINDOWS_BYTES / partitions.max(1)).max(WINDOW_BYTES_MIN);
+        let stream_window_bytes = settings.stream_window_bytes.min(share as u32);
+        TransportSettings { stream_window_bytes, ..*settings }
     }
 
     pub(super) fn check(&self) -> Result<(), Error> {

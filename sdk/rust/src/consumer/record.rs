@@ -1,5 +1,7 @@
 //! What a consumer gives.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tidelog_format::batch::{Batch, Header, Record};
 use tidelog_model::{Offset, PartitionId, TimestampMs};
@@ -31,6 +33,7 @@ impl ConsumerRecord {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConsumedBatch {
+    pub topic: Arc<str>,
     pub partition: PartitionId,
     /// As it is stored. It may begin before the offset that was asked for.
     pub batch: Batch,
@@ -44,18 +47,20 @@ impl ConsumedBatch {
     /// The records that were asked for. A transaction marker has none.
     pub fn records(&self) -> Result<impl Iterator<Item = Result<ConsumerRecord, Error>> + use<>, Error> {
         let (partition, first_wanted) = (self.partition, self.first_wanted);
-        let offset = self.batch.base_offset();
-        let damaged =
-            move |error| Error::Damaged { topic: String::new(), partition: partition.0, offset, error };
+        let (topic, offset) = (Arc::clone(&self.topic), self.batch.base_offset());
+        let damaged = move |error| {
+            let topic = topic.to_string();
+            Error::Damaged { topic, partition: partition.0, offset, error }
+        };
         let is_control = self.batch.header().attributes.is_control();
-        let records = if is_control { None } else { Some(self.batch.records().map_err(damaged)?) };
+        let records = if is_control { None } else { Some(self.batch.records().map_err(&damaged)?) };
         let wanted = move |record: &Result<ConsumerRecord, Error>| {
             record.as_ref().map_or(true, |record| record.offset >= first_wanted)
         };
         Ok(records
             .into_iter()
             .flatten()
-            .map(move |record| record.map(|r| ConsumerRecord::new(partition, r)).map_err(damaged))
+            .map(move |record| record.map(|r| ConsumerRecord::new(partition, r)).map_err(&damaged))
             .filter(wanted))
     }
 

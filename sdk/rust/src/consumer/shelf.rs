@@ -347,6 +347,7 @@ mod tests {
         let mut bytes: BytesMut = builder.finish();
         assign(&mut bytes, Offset(base), LeaderEpoch(1));
         Item::Batch(ConsumedBatch {
+            topic: "numbers".into(),
             partition: PartitionId(partition),
             batch: Batch::parse(bytes.freeze()).unwrap(),
             first_wanted: Offset(base),

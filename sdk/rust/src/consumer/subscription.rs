@@ -181,7 +181,7 @@ impl Reader {
         for batch in split(frame.payload.freeze(), BATCH_BYTES_MAX) {
             let next = progress.next.unwrap_or_default();
             let damaged = |error| Error::Damaged {
-                topic: self.topic.name.clone(),
+                topic: self.topic.name.to_string(),
                 partition: partition.0,
                 offset: next,
                 error,
@@ -195,7 +195,8 @@ impl Reader {
             progress.failing_since = None;
             progress.damaged = 0;
             let high_watermark = Offset(records.high_watermark);
-            let batch = ConsumedBatch { partition, batch, first_wanted: next, high_watermark };
+            let topic = Arc::clone(&self.topic.name);
+            let batch = ConsumedBatch { topic, partition, batch, first_wanted: next, high_watermark };
             self.shelf.put(progress.place, Item::Batch(batch));
         }
         progress.next = progress.next.max(Some(Offset(records.next_offset)));

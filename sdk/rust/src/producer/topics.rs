@@ -43,7 +43,7 @@ impl Destination {
 
 /// Destinations by their topic's name.
 #[derive(Debug, Default)]
-pub(super) struct Topics(RwLock<HashMap<String, Arc<Destination>>>);
+pub(super) struct Topics(RwLock<HashMap<Arc<str>, Arc<Destination>>>);
 
 impl Topics {
     pub(super) fn get(&self, name: &str) -> Option<Arc<Destination>> {
@@ -60,7 +60,7 @@ impl Topics {
         }
         let topic = Arc::new(topic);
         let made = Arc::new(make(Arc::clone(&topic)));
-        if let Some(old) = topics.insert(topic.name.clone(), Arc::clone(&made)) {
+        if let Some(old) = topics.insert(Arc::clone(&topic.name), Arc::clone(&made)) {
             old.retire();
         }
         made
