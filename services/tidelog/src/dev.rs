@@ -7,10 +7,12 @@ mod server;
 mod signals;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tidelog_runtime::config::{ConfigError, Layers, Resolved};
-use tidelog_runtime::telemetry;
+use tidelog_runtime::{Supervisor, telemetry};
+use tokio::sync::oneshot;
 
 use crate::exit::{Code, Failure};
 use crate::settings::{OTHER_VARIABLES, Settings};
@@ -19,6 +21,9 @@ use signals::Signals;
 
 /// Who reports what is of no interest to an operator, or what an error of ours says again.
 const QUIET: &[(&str, &str)] = &[("foyer", "warn"), ("aws_config", "error")];
+
+/// How long a server that has failed takes to end.
+const FATAL_STOP: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -72,6 +77,8 @@ pub async fn run(args: Args) -> anyhow::Result<Code> {
     let (settings, _) = args.settings.load()?;
     telemetry::init(&settings.log.0, settings.log_format, QUIET).context("logging")?;
     let mut signals = Signals::listen().context("signals cannot be received")?;
+    let within = settings.shutdown_timeout.duration();
+    let supervisor = Supervisor::new();
     let server = tokio::select! {
         biased;
         // What was begun is recovered at the next start, as after any other end.
@@ -79,26 +86,52 @@ pub async fn run(args: Args) -> anyhow::Result<Code> {
             tracing::info!(signal, "stopped while starting");
             return Ok(Code::Success);
         }
-        server = Server::start(&settings) => server?,
+        server = start(settings, &supervisor) => server?,
     };
     banner::print(&server)?;
-    let reason = tokio::select! {
+    tokio::select! {
         signal = signals.next() => {
             tracing::info!(signal, "stopping");
-            None
+            stop(server, within, &mut signals).await
         }
-        reason = server.failed() => Some(reason),
-    };
+        fatal = supervisor.fatal() => {
+            // Nothing can be promised any more: clients are told, nothing is waited for.
+            let _ = stop(server, FATAL_STOP, &mut signals).await;
+            Err(Failure::error(Code::Failed, format!("the server failed: {fatal}")))
+        }
+    }
+}
+
+/// Starts on a task of its own: recovery blocks its thread, and signals must be heard meanwhile.
+async fn start(settings: Settings, supervisor: &Supervisor) -> anyhow::Result<Server> {
+    let (sender, started) = oneshot::channel();
+    let own = supervisor.clone();
+    supervisor.spawn("start", async move {
+        // Nobody waits when a signal came first.
+        let _ = sender.send(Server::start(&settings, own).await);
+    });
+    match started.await {
+        Ok(started) => started,
+        Err(_) => {
+            Err(Failure::error(Code::Failed, format!("the start failed: {}", supervisor.fatal().await)))
+        }
+    }
+}
+
+/// Stops within the time, or at once at another signal.
+async fn stop(server: Server, within: Duration, signals: &mut Signals) -> anyhow::Result<Code> {
     let stopped = tokio::select! {
         biased;
-        stopped = server.stop(settings.shutdown_timeout.duration()) => stopped,
+        stopped = tokio::time::timeout(within, server.stop(within)) => stopped,
         signal = signals.next() => {
             tracing::warn!(signal, "stopped at once; what was not finished is recovered at the next start");
             return Ok(Code::Interrupted);
         }
     };
-    match reason {
-        Some(reason) => Err(Failure::error(Code::Failed, format!("the server failed: {reason}"))),
-        None => stopped.map(|()| Code::Success).context("stopping"),
-    }
+    let Ok(stopped) = stopped else {
+        let message =
+            format!("not stopped within {within:?}; what was not finished is recovered at the next start");
+        return Err(Failure::error(Code::Failed, message));
+    };
+    stopped.map(|()| Code::Success).context("stopping")
 }

@@ -1,10 +1,14 @@
 //! What a server says when it is ready: where things are, and commands to paste.
 
-use super::server::Server;
+use super::server::{Reach, Server};
 use crate::output;
 
 pub fn print(server: &Server) -> anyhow::Result<()> {
-    let Server { data_dir, bucket, quic, http, context, .. } = server;
+    let Server { data_dir, bucket, quic, http, reach, .. } = server;
+    let (context, export) = match reach {
+        Reach::Context(path) => (format!("  context   {}\n", path.display()), String::new()),
+        Reach::Url(url) => (String::new(), format!("  export TIDELOG_BOOTSTRAP='{url}'\n")),
+    };
     output::print(&format!(
         "\
 Tidelog {version} is ready.
@@ -13,11 +17,10 @@ Tidelog {version} is ready.
   http      http://{http}  (/livez /readyz /metrics)
   data      {data}
   bucket    {bucket}
-  context   {context}
-
+{context}
 Try it, in another terminal:
 
-  tidelog topic create hello
+{export}  tidelog topic create hello
   echo 'hello, log' | tidelog produce hello
   tidelog consume hello --exit-at-end
   tidelog storage offload hello
@@ -29,6 +32,5 @@ Ctrl-C stops the server; what was acknowledged is still there at the next start.
 ",
         version = env!("CARGO_PKG_VERSION"),
         data = data_dir.display(),
-        context = context.display(),
     ))
 }

@@ -29,7 +29,7 @@ pub struct Server {
     pub bucket: String,
     pub quic: SocketAddr,
     pub http: SocketAddr,
-    pub context: PathBuf,
+    pub reach: Reach,
     supervisor: Supervisor,
     readiness: Readiness,
     meta: Arc<Embedded>,
@@ -41,9 +41,8 @@ pub struct Server {
 impl Server {
     /// Starts everything; when this returns, clients can work. HTTP comes first, so that a long
     /// recovery can be watched.
-    pub async fn start(settings: &Settings) -> anyhow::Result<Self> {
-        let (supervisor, readiness) = (Supervisor::new(), Readiness::default());
-        let metrics = Metrics::of_process();
+    pub async fn start(settings: &Settings, supervisor: Supervisor) -> anyhow::Result<Self> {
+        let (readiness, metrics) = (Readiness::default(), Metrics::of_process());
         readiness.not_ready(PART, "starting");
         let routes = http::routes(metrics.clone(), readiness.clone());
         let http = http::serve(&supervisor, settings.listen_http, routes).await?;
@@ -78,15 +77,10 @@ impl Server {
             }
         };
         let quic = frontend.local_addr();
-        let context = write_context(quic, http, &identity)?;
+        let reach = write_context(quic, http, &identity);
         readiness.ready(PART);
         let bucket = url;
-        Ok(Self { data_dir, bucket, quic, http, context, supervisor, readiness, meta, store, cold, frontend })
-    }
-
-    /// Resolves with the reason when the server cannot go on.
-    pub async fn failed(&self) -> String {
-        self.supervisor.fatal().await.to_string()
+        Ok(Self { data_dir, bucket, quic, http, reach, supervisor, readiness, meta, store, cold, frontend })
     }
 
     /// Stops in the opposite order: what was begun is finished, what was written is synced and sealed.
@@ -206,14 +200,28 @@ fn start_frontend(
     Ok(Frontend::start(options, parts)?)
 }
 
+/// How commands on this machine find the server.
+pub enum Reach {
+    /// By themselves: the context is here.
+    Context(PathBuf),
+    /// By this URL: the context could not be written.
+    Url(String),
+}
+
 /// Leaves the address and the certificate's fingerprint where commands on this machine look for them.
-fn write_context(quic: SocketAddr, http: SocketAddr, identity: &Identity) -> anyhow::Result<PathBuf> {
-    let path = ClientContext::default_path()?;
-    let mut context = ClientContext::new(reachable(quic).to_string());
-    context.fingerprint = Some(identity.fingerprint().to_string());
+fn write_context(quic: SocketAddr, http: SocketAddr, identity: &Identity) -> Reach {
+    let (endpoint, fingerprint) = (reachable(quic).to_string(), identity.fingerprint().to_string());
+    let url = format!("tidelog://{endpoint}?fingerprint={fingerprint}");
+    let mut context = ClientContext::new(endpoint);
+    context.fingerprint = Some(fingerprint);
     context.http = Some(format!("http://{}", reachable(http)));
-    context.save(&path)?;
-    Ok(path)
+    match ClientContext::default_path().and_then(|path| context.save(&path).map(|()| path)) {
+        Ok(path) => Reach::Context(path),
+        Err(error) => {
+            tracing::warn!(%error, "the context could not be written; commands need --bootstrap");
+            Reach::Url(url)
+        }
+    }
 }
 
 /// Where this machine reaches a listener on all addresses.
