@@ -235,7 +235,8 @@ const KEYS: &[Key] = &[
         name: "retention.bytes",
         get: |c| c.retention_bytes.to_string(),
         set: |c, v| {
-            c.retention_bytes = unbounded_only(v, "records are kept for ever, deletion by size is not built")?;
+            c.retention_bytes =
+                unbounded_only(v, "records are kept for ever, deletion by size is not built")?;
             Ok(())
         },
     },
