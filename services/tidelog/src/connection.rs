@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::ValueEnum;
 use tidelog::{Client, ClientOptions, Context as ClientContext, TransportChoice};
 
@@ -49,8 +48,11 @@ impl ConnectionArgs {
     pub async fn connect(&self) -> anyhow::Result<Client> {
         let options = self.options()?;
         let endpoints = options.endpoints.join(", ");
-        let client =
-            Client::with_options(options).await.with_context(|| format!("cannot connect to {endpoints}"))?;
+        let client = Client::with_options(options).await.map_err(|error| {
+            let named = error.to_string().contains(&endpoints);
+            let error = anyhow::Error::new(error);
+            if named { error } else { error.context(format!("cannot connect to {endpoints}")) }
+        })?;
         CONNECTED.store(true, Ordering::Relaxed);
         Ok(client)
     }

@@ -40,12 +40,12 @@ const CATCH_UP_WITHIN: Duration = Duration::from_secs(10);
 pub async fn run(args: &Args) -> anyhow::Result<Report> {
     let common = &args.common;
     let mut report = Report::new("consume");
-    report.setting("rate_mb_per_s", args.rate);
-    report.setting("consumers", args.consumers);
-    report.setting("partitions", args.partitions);
-    report.setting("record_bytes", args.record_bytes);
-    report.setting("transport", format!("{:?}", common.transport).to_lowercase());
-    report.setting("rounds", common.rounds);
+    report.setting("rate_mb_per_s", &args.rate);
+    report.setting("consumers", &args.consumers);
+    report.setting("partitions", &args.partitions);
+    report.setting("record_bytes", &args.record_bytes);
+    report.setting("transport", &format!("{:?}", common.transport).to_lowercase());
+    report.setting("rounds", &common.rounds);
 
     let scratch = Scratch::new(common)?;
     let disk_directory = scratch.directory("disk")?;

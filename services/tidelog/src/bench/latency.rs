@@ -33,11 +33,11 @@ pub const SYNC_BYTES: usize = 4096;
 pub async fn run(args: &Args) -> anyhow::Result<Report> {
     let common = &args.common;
     let mut report = Report::new("latency");
-    report.setting("rate_mb_per_s", args.rate);
-    report.setting("partitions", args.partitions);
-    report.setting("record_bytes", args.record_bytes);
-    report.setting("transport", format!("{:?}", common.transport).to_lowercase());
-    report.setting("rounds", common.rounds);
+    report.setting("rate_mb_per_s", &args.rate);
+    report.setting("partitions", &args.partitions);
+    report.setting("record_bytes", &args.record_bytes);
+    report.setting("transport", &format!("{:?}", common.transport).to_lowercase());
+    report.setting("rounds", &common.rounds);
 
     let scratch = Scratch::new(common)?;
     let disk_directory = scratch.directory("disk")?;

@@ -20,8 +20,8 @@ const BLOCK_BYTES: [usize; 4] = [4 * 1024, 64 * 1024, 256 * 1024, 1024 * 1024];
 pub async fn run(args: &Args) -> anyhow::Result<Report> {
     let mut report = Report::new("limits");
     let scratch = Scratch::new(&args.common)?;
-    report.setting("rounds", args.common.rounds);
-    report.setting("dir", scratch.path().display());
+    report.setting("rounds", &args.common.rounds);
+    report.setting("dir", &scratch.path().display());
 
     let directory = scratch.directory("disk")?;
     for mode in [Mode::Direct, Mode::Buffered] {

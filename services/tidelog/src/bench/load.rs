@@ -39,7 +39,7 @@ impl ClosedLoop {
         let mut tasks = Vec::new();
         for _ in 0..producers {
             let client = target.connect().await?;
-            let producer = client.producer(options.clone()).await.context("a producer")?;
+            let producer = client.producer(*options).await.context("a producer")?;
             let (sender, receiver) = mpsc::channel(GROUPS);
             let value = incompressible(record_bytes);
             tasks.push(tokio::spawn(send(producer, topic.to_owned(), value, sender, stop.clone())));

@@ -19,7 +19,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 
 pub async fn run(args: &Args) -> anyhow::Result<Report> {
     let mut report = Report::new("memory");
-    report.setting("partitions", args.partitions);
+    report.setting("partitions", &args.partitions);
     let scratch = Scratch::new(&args.common)?;
     let mut target = Target::start(&scratch, &args.common, None, &[]).await?;
     progress(format_args!("idle"));

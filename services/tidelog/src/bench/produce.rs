@@ -36,11 +36,11 @@ const GROUP_BYTES: usize = 1024 * 1024;
 pub async fn run(args: &Args) -> anyhow::Result<Report> {
     let common = &args.common;
     let mut report = Report::new("produce");
-    report.setting("partitions", args.partitions);
-    report.setting("record_bytes", args.record_bytes);
-    report.setting("producers", args.producers);
-    report.setting("transport", format!("{:?}", common.transport).to_lowercase());
-    report.setting("rounds", common.rounds);
+    report.setting("partitions", &args.partitions);
+    report.setting("record_bytes", &args.record_bytes);
+    report.setting("producers", &args.producers);
+    report.setting("transport", &format!("{:?}", common.transport).to_lowercase());
+    report.setting("rounds", &common.rounds);
 
     let scratch = Scratch::new(common)?;
     let disk_directory = scratch.directory("disk")?;

@@ -32,10 +32,10 @@ const TOPIC: &str = "bench-replay";
 pub async fn run(args: &Args) -> anyhow::Result<Report> {
     let common = &args.common;
     let mut report = Report::new("replay");
-    report.setting("gigabytes", args.gigabytes);
-    report.setting("partitions", args.partitions);
-    report.setting("transport", format!("{:?}", common.transport).to_lowercase());
-    report.setting("rounds", common.rounds);
+    report.setting("gigabytes", &args.gigabytes);
+    report.setting("partitions", &args.partitions);
+    report.setting("transport", &format!("{:?}", common.transport).to_lowercase());
+    report.setting("rounds", &common.rounds);
     let scratch = Scratch::new(common)?;
 
     progress(format_args!("the bucket alone"));

@@ -1,6 +1,6 @@
 //! What a benchmark found: figures, each beside the limit of the same machine in the same run.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use serde::Serialize;
 
@@ -149,7 +149,7 @@ impl Report {
         Self { bench, machine: Machine::this(), settings: Vec::new(), figures: Vec::new() }
     }
 
-    pub fn setting(&mut self, name: &'static str, value: impl ToString) {
+    pub fn setting(&mut self, name: &'static str, value: &dyn Display) {
         self.settings.push(Setting { name, value: value.to_string() });
     }
 
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn the_text_names_what_was_missed() {
         let mut report = Report::new("latency");
-        report.setting("rate", 1000);
+        report.setting("rate", &1000);
         report.add(
             Figure::new("p99", 5.0, Unit::Milliseconds).against("fdatasync", 1.0).goal(Goal::AtMost(4.0)),
         );

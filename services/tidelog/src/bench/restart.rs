@@ -28,8 +28,8 @@ const FILL_WITHIN: Duration = Duration::from_mins(5);
 
 pub async fn run(args: &Args) -> anyhow::Result<Report> {
     let mut report = Report::new("restart");
-    report.setting("gigabytes", args.gigabytes);
-    report.setting("partitions", args.partitions);
+    report.setting("gigabytes", &args.gigabytes);
+    report.setting("partitions", &args.partitions);
     let scratch = Scratch::new(&args.common)?;
     let mut target = Target::start(&scratch, &args.common, None, &[]).await?;
     let keep_local = [("tier.max.age.ms", "86400000"), ("segment.bytes", "4294967296")];
