@@ -207,16 +207,13 @@ impl Core {
         record: &ProducerRecord<'a>,
     ) -> Result<(Content<'a>, usize), Error> {
         let ProducerRecord { key, value, headers, timestamp, .. } = *record;
-        let content = Content { timestamp: timestamp.unwrap_or_else(now_ms), key, value, headers };
-        let bytes = content.bytes_max();
-        let max = destination.topic.max_message_bytes;
+        let content = Content::new(timestamp.unwrap_or_else(now_ms), key, value, headers);
+        let (bytes, max) = (HEADER_BYTES + content.bytes_alone, destination.topic.max_message_bytes);
         // Compression may make it fit; then the server decides.
-        if HEADER_BYTES + bytes > max && self.options.compression == Compression::None {
-            let bytes = HEADER_BYTES + tidelog_format::batch::record_bytes(key, value, headers);
-            if bytes > max {
-                return Err(Error::RecordTooLarge { bytes, max });
-            }
+        if bytes > max && self.options.compression == Compression::None {
+            return Err(Error::RecordTooLarge { bytes, max });
         }
+        let bytes = content.bytes_max();
         Ok((content, bytes))
     }
 

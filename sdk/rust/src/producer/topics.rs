@@ -1,6 +1,5 @@
 //! The topics that a producer has written to, with their partitions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -41,27 +40,34 @@ impl Destination {
     }
 }
 
-/// Destinations by their topic's name.
+/// Destinations in the order of their topics' names. Every record asks: for the few topics that a
+/// producer writes to, comparing names costs less than hashing one.
 #[derive(Debug, Default)]
-pub(super) struct Topics(RwLock<HashMap<Arc<str>, Arc<Destination>>>);
+pub(super) struct Topics(RwLock<Vec<Arc<Destination>>>);
+
+fn find(topics: &[Arc<Destination>], name: &str) -> Result<usize, usize> {
+    topics.binary_search_by(|destination| (*destination.topic.name).cmp(name))
+}
 
 impl Topics {
     pub(super) fn get(&self, name: &str) -> Option<Arc<Destination>> {
-        self.0.read().get(name).cloned()
+        let topics = self.0.read();
+        find(&topics, name).ok().map(|place| Arc::clone(&topics[place]))
     }
 
     /// Adds what `make` makes, unless someone else was first.
     pub(super) fn add(&self, topic: Topic, make: impl FnOnce(Arc<Topic>) -> Destination) -> Arc<Destination> {
         let mut topics = self.0.write();
-        if let Some(known) = topics.get(&topic.name)
-            && known.topic.id == topic.id
+        let place = find(&topics, &topic.name);
+        if let Ok(place) = place
+            && topics[place].topic.id == topic.id
         {
-            return Arc::clone(known);
+            return Arc::clone(&topics[place]);
         }
-        let topic = Arc::new(topic);
-        let made = Arc::new(make(Arc::clone(&topic)));
-        if let Some(old) = topics.insert(Arc::clone(&topic.name), Arc::clone(&made)) {
-            old.retire();
+        let made = Arc::new(make(Arc::new(topic)));
+        match place {
+            Ok(place) => std::mem::replace(&mut topics[place], Arc::clone(&made)).retire(),
+            Err(place) => topics.insert(place, Arc::clone(&made)),
         }
         made
     }
@@ -69,8 +75,10 @@ impl Topics {
     /// Forgets a topic: the next record for its name asks the server again.
     pub(super) fn forget(&self, name: &str, id: TopicId) {
         let mut topics = self.0.write();
-        if topics.get(name).is_some_and(|known| known.topic.id == id) {
-            topics.remove(name).inspect(|old| old.retire());
+        if let Ok(place) = find(&topics, name)
+            && topics[place].topic.id == id
+        {
+            topics.remove(place).retire();
         }
     }
 }

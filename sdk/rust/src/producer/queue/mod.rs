@@ -52,16 +52,27 @@ pub(super) struct Identity {
 /// A record's content on its way into a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Content<'a> {
-    pub(super) timestamp: TimestampMs,
-    pub(super) key: Option<&'a [u8]>,
-    pub(super) value: Option<&'a [u8]>,
-    pub(super) headers: &'a [HeaderRef<'a>],
+    timestamp: TimestampMs,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    headers: &'a [HeaderRef<'a>],
+    /// What it takes as the only record of a batch.
+    pub(super) bytes_alone: usize,
 }
 
-impl Content<'_> {
-    /// What the record takes in the batch at most.
+impl<'a> Content<'a> {
+    pub(super) fn new(
+        timestamp: TimestampMs,
+        key: Option<&'a [u8]>,
+        value: Option<&'a [u8]>,
+        headers: &'a [HeaderRef<'a>],
+    ) -> Self {
+        Self { timestamp, key, value, headers, bytes_alone: record_bytes(key, value, headers) }
+    }
+
+    /// What it takes in any place of a batch at most.
     pub(super) fn bytes_max(&self) -> usize {
-        record_bytes(self.key, self.value, self.headers) + RECORD_BYTES_SPREAD
+        self.bytes_alone + RECORD_BYTES_SPREAD
     }
 }
 

@@ -54,7 +54,7 @@ impl Bench {
     }
 
     fn push(&mut self, value: &[u8]) -> (Arc<BatchState>, u32, bool) {
-        let content = Content { timestamp: TimestampMs(1), key: None, value: Some(value), headers: &[] };
+        let content = Content::new(TimestampMs(1), None, Some(value), &[]);
         self.queue.push(&content, value.len(), || self.now, BytesMut::with_capacity).unwrap()
     }
 
@@ -161,7 +161,7 @@ fn a_record_larger_than_a_batch_goes_alone() {
 fn a_record_that_cannot_be_encoded_leaves_no_empty_batch() {
     let mut bench = Bench::new(Some(IDENTITY));
     let huge = vec![0; tidelog_model::limits::BATCH_BYTES_MAX];
-    let content = Content { timestamp: TimestampMs(1), key: None, value: Some(&huge), headers: &[] };
+    let content = Content::new(TimestampMs(1), None, Some(&huge), &[]);
     assert!(bench.queue.push(&content, 0, || bench.now, BytesMut::with_capacity).is_err());
     bench.wait(1000);
     assert!(bench.send().is_none());

@@ -158,7 +158,7 @@ impl World {
         let id = self.pushed;
         self.pushed += 1;
         let value = id.to_be_bytes();
-        let content = Content { timestamp: TimestampMs(1), key: None, value: Some(&value), headers: &[] };
+        let content = Content::new(TimestampMs(1), None, Some(&value), &[]);
         let (state, place, _) = self.queue.push(&content, 1, || self.now, BytesMut::with_capacity).unwrap();
         match self.batches.last_mut() {
             Some((last, records)) if Arc::ptr_eq(last, &state) => records.push(id),
