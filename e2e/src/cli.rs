@@ -71,10 +71,10 @@ impl Cli {
         self
     }
 
-    /// The bare command with this home's environment.
+    /// The bare command with this home's environment; nothing is read or kept.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(tidelog_binary());
-        command.args(arguments);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         clean_environment(&mut command, &self.home);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
@@ -116,7 +116,7 @@ impl Cli {
         let (stdout, stderr) = (place("out"), place("err"));
         let create = |path: &Path| File::create(path).expect("a file in the home directory");
         let mut command = self.command(arguments);
-        command.stdout(create(&stdout)).stderr(create(&stderr)).stdin(Stdio::null());
+        command.stdout(create(&stdout)).stderr(create(&stderr));
         if let Some(bytes) = stdin {
             let path = place("in");
             fs::write(&path, bytes).expect("a file in the home directory");

@@ -206,6 +206,12 @@ fn injected(_name: &'static str) -> Option<String> {
     None
 }
 
+/// What an ordinary process may still write to the file system of `path`.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// The disk or the quota has no room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     let code = error.raw_os_error();

@@ -56,10 +56,11 @@ fn survives_a_kill_at_any_step(workspace: &Workspace, options: ServerOptions) {
         server.kill();
         server.options_mut().env.push(("FAILPOINTS".to_owned(), format!("{step}=return(kill)")));
         server.restart();
-        // The answer can be an error or a lost connection; what counts is what is there afterwards.
-        let _ = cli.run(&["storage", command, "steps"]);
+        // Its answer can be an error or a lost connection; what counts is what is there afterwards.
+        let mut waiting = cli.command(&["storage", command, "steps"]).spawn().expect("a command starts");
         server.killed_itself(Duration::from_secs(30));
-
+        let _ = waiting.kill();
+        let _ = waiting.wait();
         server.options_mut().env.retain(|(name, _)| name != "FAILPOINTS");
         server.restart();
         topic.assert_identical(&format!("{step}, restarted"));

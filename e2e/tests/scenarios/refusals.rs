@@ -151,9 +151,8 @@ fn a_read_only_bucket_loses_nothing_and_works_again_when_it_can_be_written() {
 fn a_full_disk_rejects_writes_serves_reads_and_recovers_by_itself() {
     let workspace = Workspace::new();
     let Some(disk) = LoopDisk::mount(&workspace, 256 * 1024 * 1024) else { return };
-    let options = ServerOptions::default()
-        .data_dir(&disk.path().join("data"))
-        .bucket(&format!("file://{}", workspace.directory("bucket").display()));
+    // The bucket is on the same disk: nothing can be moved out of the way.
+    let options = ServerOptions::default().data_dir(&disk.path().join("data"));
     let mut server = Server::start(&workspace, options);
     let cli = server.cli();
     let input = short_lines();
@@ -187,5 +186,27 @@ fn a_full_disk_rejects_writes_serves_reads_and_recovers_by_itself() {
     server.kill_and_restart();
     let served = cli.consume("full", 0);
     assert!(served.starts_with(&accepted) && served.ends_with(b"after\n"));
+    drop(server);
+}
+
+#[test]
+fn a_disk_smaller_than_the_journals_budget_takes_everything_while_the_bucket_takes_it_over() {
+    let workspace = Workspace::new();
+    let Some(disk) = LoopDisk::mount(&workspace, 160 * 1024 * 1024) else { return };
+    let options = ServerOptions::default()
+        .data_dir(&disk.path().join("data"))
+        .bucket(&format!("file://{}", workspace.directory("bucket").display()));
+    let mut server = Server::start(&workspace, options);
+    let cli = server.cli();
+    let input = short_lines();
+    cli.create_topic("small", 1, &[]);
+    let mut accepted = Vec::new();
+    while accepted.len() < 200_000_000 {
+        let once = input.bytes.repeat(10);
+        cli.produce("small", 0, "none", &once);
+        accepted.extend_from_slice(&once);
+    }
+    server.kill_and_restart();
+    assert!(cli.consume("small", 0) == accepted);
     drop(server);
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::{READY_FILES, Worker};
 use crate::aligned::AlignedBuf;
 use crate::disk::{self, Disk};
@@ -18,6 +20,10 @@ use crate::space::Blocked;
 
 /// Zeros are written in parts of this size, so that a waiting writer waits for one part only.
 const FILL_BYTES: usize = 1024 * 1024;
+
+/// What a new file leaves free on the disk: the metadata must be able to record what was moved to the
+/// bucket, or a disk that is full would stay so.
+const LEFT_FREE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// The pause after a part while appends use the disk.
 const YIELD_TO_APPENDS: Duration = Duration::from_millis(20);
@@ -77,7 +83,9 @@ impl Worker<'_> {
     }
 
     fn bytes_on_disk(&self) -> u64 {
-        self.shared.files.bytes() + self.shared.keeper.ready_bytes() + self.shared.bin.bytes()
+        // Ready ones first: a file that is taken meanwhile counts twice rather than not at all.
+        let ready = self.shared.keeper.ready_bytes();
+        ready + self.shared.files.bytes() + self.shared.bin.bytes()
     }
 
     /// Files that are free and not needed: kept ready is enough, they only take up disk.
@@ -102,6 +110,9 @@ impl Worker<'_> {
     }
 
     fn create(&self) -> io::Result<Arc<JournalFile>> {
+        if disk::free_bytes(&self.shared.config.dir)? < self.shared.config.file_bytes + LEFT_FREE_BYTES {
+            return Err(Errno::NOSPC.into());
+        }
         let path = files::unfinished_path(&self.shared.config.dir);
         let made = Disk::create(&path, self.shared.config.direct)
             .and_then(|disk| self.fill(&disk).map(|()| disk))

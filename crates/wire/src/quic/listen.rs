@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::windows::Windows;
-use super::{Link, endpoint_config, server_config, stream};
+use super::{Link, endpoint_config, reset, server_config, stream};
 use crate::connection::{Held, Link as AnyLink};
 use crate::handshake::{judge, welcome};
 use crate::limits::FrameLimits;
@@ -29,7 +29,8 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) fn bind(config: &ListenConfig, addr: SocketAddr) -> Result<Endpoint, ListenError> {
     let server = server_config(&config.identity, ALPN, &config.limits, &config.settings)?;
     let socket = socket::udp(addr, &config.settings).map_err(|error| ListenError::bind(addr, error))?;
-    let endpoint = endpoint_config(&config.settings);
+    let mut endpoint = endpoint_config(&config.settings);
+    reset::outlive_restarts(&mut endpoint, &config.identity);
     Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime))
         .map_err(|error| ListenError::bind(addr, error))
 }

@@ -3,6 +3,7 @@
 mod config;
 mod dial;
 mod listen;
+mod reset;
 mod windows;
 
 use std::time::Duration;

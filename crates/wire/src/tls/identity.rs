@@ -92,6 +92,11 @@ impl Identity {
         self.0.chain.clone()
     }
 
+    /// A secret for one purpose, the same for as long as the key is.
+    pub(crate) fn derive(&self, purpose: &[u8]) -> [u8; 32] {
+        sha256(&[purpose, self.0.key.secret_der()].concat())
+    }
+
     pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
         self.0.key.clone_key()
     }
