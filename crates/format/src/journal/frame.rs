@@ -105,7 +105,7 @@ impl FrameHeader {
         put(out, 4, &checksum.to_be_bytes());
     }
 
-    /// Reads a header without its checksum, which needs the payload ([`Self::check`]): only to learn
+    /// Reads a header without its checksum, which needs the payload ([`Self::decode`]): only to learn
     /// how long the frame claims to be.
     pub fn peek(bytes: &[u8]) -> Result<Self, FormatError> {
         let head = first::<FRAME_HEADER_BYTES>(WHAT, bytes)?;
