@@ -15,7 +15,7 @@ pub struct Args {
     bucket: BucketOption,
 }
 
-const BLOCK_BYTES: [usize; 4] = [4 * 1024, 64 * 1024, 256 * 1024, 1024 * 1024];
+const BLOCK_BYTES: [usize; 5] = [4 * 1024, 64 * 1024, 256 * 1024, 1024 * 1024, 4 * 1024 * 1024];
 
 pub async fn run(args: &Args) -> anyhow::Result<Report> {
     let mut report = Report::new("limits");

@@ -30,8 +30,8 @@ pub struct Args {
 const WARM_UP: Duration = Duration::from_secs(2);
 const TOPIC: &str = "bench-produce";
 
-/// The journal writes groups of up to this size; the disk's limit is measured with it.
-const GROUP_BYTES: usize = 1024 * 1024;
+/// The journal writes groups of about this size at most; the disk's limit is measured with it.
+const GROUP_BYTES: usize = 4 * 1024 * 1024;
 
 pub async fn run(args: &Args) -> anyhow::Result<Report> {
     let common = &args.common;
