@@ -19,9 +19,16 @@ use crate::space::Space;
 pub struct Append {
     pub(crate) header: FrameHeader,
     pub(crate) payload: Bytes,
+    /// The file that this is a copy out of.
+    pub(crate) copied_from: Option<u64>,
 }
 
 impl Append {
+    fn new(header: FrameHeader, payload: Bytes) -> Self {
+        let header = FrameHeader { payload_bytes: payload.len() as u32, ..header };
+        Self { header, payload, copied_from: None }
+    }
+
     /// A batch, which must be whole and sound (its checksum verified), its offset and epoch assigned.
     pub fn batch(
         partition: TopicPartition,
@@ -29,61 +36,53 @@ impl Append {
         append_time: TimestampMs,
         batch: Bytes,
     ) -> Self {
-        Self {
-            header: FrameHeader {
-                count: header.last_offset_delta + 1,
-                max_timestamp: header.max_timestamp,
-                append_time,
-                payload_bytes: batch.len() as u32,
-                ..fact(FrameKind::Batch, partition, header.leader_epoch, header.base_offset)
-            },
-            payload: batch,
-        }
+        let header = FrameHeader {
+            count: header.last_offset_delta + 1,
+            max_timestamp: header.max_timestamp,
+            append_time,
+            ..fact(FrameKind::Batch, partition, header.leader_epoch, header.base_offset)
+        };
+        Self::new(header, batch)
     }
 
     /// Everything of the partition from `end` on is void.
     pub fn truncate(partition: TopicPartition, epoch: LeaderEpoch, end: Offset) -> Self {
-        Self { header: fact(FrameKind::Truncate, partition, epoch, end), payload: Bytes::new() }
+        Self::new(fact(FrameKind::Truncate, partition, epoch, end), Bytes::new())
     }
 
     /// A leader epoch begins.
     pub fn epoch_start(partition: TopicPartition, entry: EpochEntry) -> Self {
         let payload = Bytes::copy_from_slice(&encode_incarnation(entry.incarnation));
-        let mut header = fact(FrameKind::EpochStart, partition, entry.epoch, entry.start);
-        header.payload_bytes = payload.len() as u32;
-        Self { header, payload }
+        Self::new(fact(FrameKind::EpochStart, partition, entry.epoch, entry.start), payload)
     }
 
     /// The log start moves up: what is below it is not wanted any more.
     pub fn trim(partition: TopicPartition, epoch: LeaderEpoch, log_start: Offset) -> Self {
-        Self { header: fact(FrameKind::Trim, partition, epoch, log_start), payload: Bytes::new() }
+        Self::new(fact(FrameKind::Trim, partition, epoch, log_start), Bytes::new())
     }
 
     /// The partition's state, at the beginning of a file.
     pub(crate) fn checkpoint(partition: TopicPartition, state: &PartitionCheckpoint) -> Self {
-        let payload = state.encode(partition);
         let header = fact(FrameKind::Checkpoint, partition, LeaderEpoch::default(), state.state.end);
-        Self { header: FrameHeader { payload_bytes: payload.len() as u32, ..header }, payload }
+        Self::new(header, state.encode(partition))
     }
 
     pub(crate) fn checkpoint_end(end: CheckpointEnd) -> Self {
         let nobody = TopicPartition::new(TopicId::from_bytes([0; 16]), PartitionId(0));
-        let payload = Bytes::copy_from_slice(&end.encode());
         let header = fact(FrameKind::CheckpointEnd, nobody, LeaderEpoch::default(), Offset::ZERO);
-        Self { header: FrameHeader { payload_bytes: payload.len() as u32, ..header }, payload }
+        Self::new(header, Bytes::copy_from_slice(&end.encode()))
     }
 
     /// A batch out of an older file.
-    pub(crate) fn copy(partition: TopicPartition, entry: &Entry, batch: Bytes) -> Self {
+    pub(crate) fn copy(partition: TopicPartition, entry: &Entry, batch: Bytes, from: u64) -> Self {
         let header = FrameHeader {
             copy: true,
             count: entry.count,
             max_timestamp: entry.max_timestamp,
             append_time: entry.append_time,
-            payload_bytes: batch.len() as u32,
             ..fact(FrameKind::Batch, partition, entry.epoch, entry.base_offset)
         };
-        Self { header, payload: batch }
+        Self { copied_from: Some(from), ..Self::new(header, batch) }
     }
 
     /// What the journal trusts its caller with: that a batch is what it says.

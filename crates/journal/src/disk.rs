@@ -197,7 +197,7 @@ fn named_error(action: &str) -> io::Error {
 
 #[cfg(feature = "failpoints")]
 fn injected(name: &'static str) -> Option<String> {
-    fail::eval(name, |action| action.unwrap_or_default())
+    fail::eval(name, Option::unwrap_or_default)
 }
 
 #[cfg(not(feature = "failpoints"))]

@@ -118,8 +118,10 @@ impl Bin {
         self.bytes.fetch_sub(free.bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.free.lock().is_empty()
+    /// Retired files are still being read.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let free = self.free.lock();
+        free.is_empty() && self.bytes() > 0
     }
 
     pub(crate) fn bytes(&self) -> u64 {

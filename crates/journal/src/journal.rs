@@ -230,7 +230,7 @@ impl Journal {
     /// ever moves up. Not kept over a restart: whoever knows says it again.
     pub fn set_covered(&self, partition: TopicPartition, tiered_end: Offset) {
         self.shared().index.set_covered(partition, tiered_end);
-        self.shared().keeper.wake();
+        self.shared().reconsider();
     }
 
     /// Drops what the hot tier has below `below` and the bucket has too: at once for readers; files go
@@ -240,13 +240,13 @@ impl Journal {
         if let Some(local_start) = moved {
             self.shared().checkpoints.local_start_moved(partition, local_start);
         }
-        self.shared().keeper.wake();
+        self.shared().reconsider();
     }
 
     /// Forgets a topic that was deleted. Nothing of it may be appended any more.
     pub fn remove(&self, topic: TopicId) {
         self.shared().index.remove(topic);
-        self.shared().keeper.wake();
+        self.shared().reconsider();
     }
 
     /// Goes on in a new file, unless there is no room for that.
@@ -302,6 +302,13 @@ impl Journal {
 }
 
 impl Shared {
+    /// Less is wanted than before. The keeper is woken first: a verdict of it that comes between is
+    /// taken back.
+    fn reconsider(&self) {
+        self.keeper.wake();
+        self.space.reconsider();
+    }
+
     fn end_threads(&self) {
         self.queue.push(Queued::Abandon);
         self.keeper.close();

@@ -5,6 +5,13 @@
 //! complete. Knows nothing of leadership, of what a record means, or of the bucket beyond the mark
 //! up to which each partition is there.
 
+// Unit tests share the support of the integration tests, which names the crate.
+#[cfg(test)]
+extern crate self as tidelog_journal;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
+
 mod aligned;
 mod append;
 pub mod bare;

@@ -19,6 +19,7 @@ use crate::aligned::AlignedBuf;
 use crate::error::ReadError;
 use crate::files::JournalFile;
 use crate::index::{IndexCache, Piece, Source, is_candidate, select};
+use crate::recovery::find_entries;
 
 /// A thread's buffer, and so the most that is read at once, single larger batches aside.
 const BUFFER_BYTES: usize = 1024 * 1024;
@@ -99,10 +100,15 @@ impl FrameReader {
         let trailer = file.trailer().expect("pieces are in sealed files");
         let position = trailer.entry_position(piece.first_entry);
         let bytes = self.bytes(file, position, piece.entries as usize * ENTRY_BYTES)?;
-        let span = span_of(partition, piece);
-        let entries = read_entries(&span, file.salt, bytes)
-            .map_err(|error| corrupt(file, position, partition, piece.start, &error))?;
-        let entries: Arc<[Entry]> = entries.into();
+        let entries: Arc<[Entry]> = match read_entries(&span_of(partition, piece), file.salt, bytes) {
+            Ok(entries) => entries.into(),
+            Err(error) => {
+                tracing::warn!(path = %file.path.display(), position, %error, "searching a journal file without its index");
+                let found =
+                    find_entries(file, partition, piece.whole()).map_err(|source| failed(file, source))?;
+                found.ok_or_else(|| corrupt(file, position, partition, piece.start, &error))?.into()
+            }
+        };
         cache.put(piece.file, piece.first_entry, &entries);
         Ok(entries)
     }

@@ -115,15 +115,24 @@ impl Pass {
         let mut frames = Vec::new();
         let wanted: Vec<_> = self.wanted.iter().map(|(tp, range)| (*tp, range.clone())).collect();
         for (partition, mut range) in wanted {
-            // A file may hold several runs of a partition, with older copies between them.
+            let mut position = 0;
+            // A file may hold several runs of a partition. Copies of older batches lie behind newer
+            // ones: what comes next but lies before is for another pass.
             while let Some(source) =
                 self.shared.index.in_file(&self.shared.files, partition, file.sequence, range.clone())
             {
                 match entries_of(&source, &self.shared, partition, &range, reader) {
                     Ok(entries) => {
-                        let Some(last) = entries.last() else { break };
+                        let ascending = entries.iter().take_while(|entry| {
+                            std::mem::replace(&mut position, entry.position) < entry.position
+                        });
+                        let count = ascending.count();
+                        let Some(last) = entries[..count].last() else { break };
                         range.start = last.next_offset();
-                        frames.extend(entries.into_iter().map(|entry| (partition, entry)));
+                        frames.extend(entries[..count].iter().map(|entry| (partition, *entry)));
+                        if count < entries.len() {
+                            break;
+                        }
                     }
                     Err(error) => {
                         self.wanted.remove(&partition);

@@ -183,6 +183,21 @@ impl Space {
         self.wake();
     }
 
+    /// The writer took one of the files that were ready; so many are left.
+    pub(crate) fn take_file(&self, ready: u64) {
+        let mut state = self.state.lock();
+        state.ready = ready;
+        state.blocked = None;
+        state.open = self.file_room.saturating_sub(state.checkpoint);
+        drop(state);
+        self.wake();
+    }
+
+    /// What may be set aside for copies at once.
+    pub(crate) fn copy_room(&self) -> u64 {
+        self.held_back / 2
+    }
+
     pub(crate) fn set_checkpoint(&self, bytes: u64) {
         self.state.lock().checkpoint = bytes;
     }
@@ -193,6 +208,15 @@ impl Space {
         state.blocked = blocked;
         drop(state);
         self.wake();
+    }
+
+    /// Something was covered or evicted: whether that makes room is about to be found out, and until
+    /// then nobody is refused.
+    pub(crate) fn reconsider(&self) {
+        let mut state = self.state.lock();
+        if state.blocked == Some(Blocked::Backlog) {
+            state.blocked = None;
+        }
     }
 
     pub(crate) fn blocked(&self) -> Option<Blocked> {

@@ -62,9 +62,13 @@ async fn completions_come_in_the_order_of_the_appends() {
         let append = Append::batch(tp(0), &header(&batch), TimestampMs(0), batch.clone());
         let reservation = fixture.journal.reserve(batch.len()).await.unwrap();
         let sender = sender.clone();
-        fixture.journal.append(reservation, append, Box::new(move |outcome| {
-            sender.send((number, outcome.unwrap())).unwrap();
-        }));
+        fixture.journal.append(
+            reservation,
+            append,
+            Box::new(move |outcome| {
+                sender.send((number, outcome.unwrap())).unwrap();
+            }),
+        );
     }
     let completed: Vec<_> = (0..200).map(|_| receiver.recv().unwrap()).collect();
     assert!(completed.iter().map(|(number, _)| *number).eq(0..200));
@@ -150,7 +154,8 @@ async fn one_scan_yields_what_is_wanted_of_each_partition_in_order() {
         let batches = &written.0[&tp(partition)];
         header(&batches[10]).base_offset..header(&batches[90]).base_offset
     };
-    let mut scan = fixture.journal.scan(vec![(tp(2), range(2)), (tp(5), range(5)), (tp(9), Offset(0)..Offset(3))]);
+    let mut scan =
+        fixture.journal.scan(vec![(tp(2), range(2)), (tp(5), range(5)), (tp(9), Offset(0)..Offset(3))]);
     let mut seen: std::collections::BTreeMap<_, Vec<_>> = std::collections::BTreeMap::new();
     let mut missing = Vec::new();
     while let Some(item) = scan.next().await {
@@ -175,8 +180,7 @@ async fn truncation_hides_what_was_cut_and_makes_room_for_other_batches() {
     let written = fixture.fill(2, 400, 2 * KIB).await;
     let batches = &written.0[&tp(0)];
     let cut = header(&batches[40]).base_offset;
-    fixture.append(Append::truncate(tp(0), LeaderEpoch(2), cut)).await.unwrap();
-    fixture.owner.applied(tp(0), cut);
+    fixture.truncate(tp(0), cut).await.unwrap();
     let error = fixture.journal.read(tp(0), cut, Offset::MAX, 1).await.unwrap_err();
     assert!(matches!(error, ReadError::NotLocal { end, .. } if end == cut));
     let replacement = batch(cut.0, 4, 100, 99);
@@ -200,11 +204,12 @@ async fn facts_are_replayed_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::open(dir.path());
     let entry = EpochEntry { incarnation: Incarnation(3), epoch: LeaderEpoch(7), start: Offset(0) };
-    fixture.append(Append::epoch_start(tp(0), entry)).await.unwrap();
+    let start = Append::epoch_start(tp(0), entry);
+    fixture.append(start, move |state| state.partition(tp(0)).state.epochs.push(entry)).await.unwrap();
     for _ in 0..5 {
         fixture.put(tp(0), 100).await;
     }
-    fixture.append(Append::trim(tp(0), LeaderEpoch(7), Offset(2))).await.unwrap();
+    fixture.trim(tp(0), Offset(2)).await.unwrap();
     let error = fixture.journal.read(tp(0), Offset(1), Offset::MAX, 1).await.unwrap_err();
     assert!(matches!(error, ReadError::NotLocal { start: Offset(2), .. }));
     let crashed = fixture.crash();

@@ -107,31 +107,9 @@ impl Index {
         position: u64,
         batch: Option<&Bytes>,
     ) -> Added {
-        let entry = || Entry {
-            base_offset: frame.base_offset,
-            max_timestamp: frame.max_timestamp,
-            append_time: frame.append_time,
-            position: position as u32,
-            payload_bytes: frame.payload_bytes,
-            count: frame.count,
-            epoch: frame.epoch,
-        };
         match frame.kind {
-            FrameKind::Batch if frame.copy => {
-                let span = self.change(frame.partition, |p| p.insert_copy(file, entry()));
-                Added { entry: true, span }
-            }
-            FrameKind::Batch => {
-                let span = self.change(frame.partition, |p| p.push(file, entry(), batch));
-                Added { entry: true, span }
-            }
-            FrameKind::Truncate => {
-                self.change(frame.partition, |p| p.truncate(frame.base_offset));
-                Added::default()
-            }
-            FrameKind::Trim => {
-                self.change(frame.partition, |p| p.raise_floor(frame.base_offset));
-                Added::default()
+            FrameKind::Batch | FrameKind::Truncate | FrameKind::Trim => {
+                self.change(frame.partition, |p| p.apply(frame, file, position, batch))
             }
             FrameKind::EpochStart | FrameKind::Checkpoint | FrameKind::CheckpointEnd => Added::default(),
         }
@@ -207,6 +185,12 @@ impl Index {
         } else {
             shard.entry(partition).or_default().set_covered(tiered_end, &self.cache);
         }
+    }
+
+    /// Whether what a file has of the batch that `frame` describes still counts.
+    pub(crate) fn is_current(&self, frame: &FrameHeader, file: u64) -> bool {
+        let here = |piece: Piece| piece.start <= frame.base_offset && frame.next_offset() <= piece.end;
+        self.with(frame.partition, |p| p.pieces_in(file).any(here)).unwrap_or(false)
     }
 
     /// Raises the local start, to `covered` at most. Returns the new one if it moved.
@@ -320,7 +304,12 @@ impl Index {
         }
     }
 
-    /// The log start or the end that replay found, for a partition that may have no batch here.
+    /// The end that a checkpoint tells, for a partition whose last batches may not be here.
+    pub(crate) fn raise_end(&self, partition: TopicPartition, end: Offset) {
+        self.change(partition, |p| p.raise_end(end));
+    }
+
+    /// The log start that replay found.
     pub(crate) fn raise_floor(&self, partition: TopicPartition, floor: Offset) {
         self.change(partition, |p| p.raise_floor(floor));
     }

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
-use tidelog_format::journal::{Entry, Span};
+use tidelog_format::journal::{Entry, FrameHeader, FrameKind, Span};
 use tidelog_model::{Offset, TimestampMs};
 
-use super::{IndexCache, Local, OpenUse};
+use super::{Added, IndexCache, Local, OpenUse};
 
 /// What remembering a batch costs beside its bytes.
 pub(crate) const TAIL_ENTRY_BYTES: usize = 128;
@@ -45,6 +45,11 @@ impl Piece {
             first_entry: span.first_entry,
             checksum: span.checksum,
         }
+    }
+
+    /// The offsets of the span in the file's footer, whether they all count or not.
+    pub(crate) fn whole(&self) -> Range<Offset> {
+        self.whole_start..self.whole_end
     }
 
     /// Its bytes, where only a part counts in proportion to the offsets.
@@ -104,7 +109,6 @@ pub(crate) struct Partition {
     /// out of a file that is about to go.
     open: Vec<Entry>,
     open_file: u64,
-    open_bytes: u64,
     /// The newest batches, without a gap up to `end`.
     tail: VecDeque<TailBatch>,
     tail_bytes: usize,
@@ -115,6 +119,8 @@ pub(crate) struct Partition {
     /// When the first batch from `covered` on was appended, where that is known exactly.
     uncovered_since: Option<TimestampMs>,
     end: Offset,
+    /// There may be a gap between the first and the last batch.
+    is_scattered: bool,
 }
 
 impl Partition {
@@ -134,10 +140,16 @@ impl Partition {
         self.tail_bytes
     }
 
+    /// The entries of the open file that reach past `from`. What was evicted stays until the file is
+    /// sealed, for its footer has no gaps.
+    fn open_from(&self, from: Offset) -> &[Entry] {
+        &self.open[self.open.partition_point(|entry| entry.next_offset() <= from)..]
+    }
+
     /// First offset that is here; the end when nothing is.
     pub(crate) fn local_start(&self) -> Offset {
         let in_pieces = self.pieces.front().map(|piece| piece.start);
-        let in_open = self.open.first().map(|entry| entry.base_offset);
+        let in_open = self.open_from(self.floor).first().map(|entry| entry.base_offset);
         let first = match (in_pieces, in_open) {
             (Some(a), Some(b)) => a.min(b),
             (Some(a), None) | (None, Some(a)) => a,
@@ -146,31 +158,73 @@ impl Partition {
         first.max(self.floor)
     }
 
+    /// The partition is known to end at `end`, whether its last batches are here or not.
+    pub(crate) fn raise_end(&mut self, end: Offset) {
+        self.is_scattered |= end > self.end;
+        self.end = self.end.max(end);
+    }
+
+    /// A frame of this partition became durable.
+    pub(crate) fn apply(
+        &mut self,
+        frame: &FrameHeader,
+        file: u64,
+        position: u64,
+        batch: Option<&Bytes>,
+    ) -> Added {
+        let entry = Entry {
+            base_offset: frame.base_offset,
+            max_timestamp: frame.max_timestamp,
+            append_time: frame.append_time,
+            position: position as u32,
+            payload_bytes: frame.payload_bytes,
+            count: frame.count,
+            epoch: frame.epoch,
+        };
+        match frame.kind {
+            FrameKind::Batch if frame.copy => Added { entry: true, span: self.insert_copy(file, entry) },
+            FrameKind::Batch => Added { entry: true, span: self.push(file, entry, batch) },
+            FrameKind::Truncate => {
+                self.truncate(frame.base_offset);
+                Added::default()
+            }
+            FrameKind::Trim => {
+                self.raise_floor(frame.base_offset);
+                Added::default()
+            }
+            FrameKind::EpochStart | FrameKind::Checkpoint | FrameKind::CheckpointEnd => Added::default(),
+        }
+    }
+
     /// Appends a batch to the open file. Returns whether it begins a span.
-    pub(crate) fn push(&mut self, file: u64, entry: Entry, batch: Option<&Bytes>) -> bool {
+    fn push(&mut self, file: u64, entry: Entry, batch: Option<&Bytes>) -> bool {
         if entry.base_offset < self.end {
             // The owner of the partition truncates before it rewrites; if it did not, the newer wins.
             self.truncate(entry.base_offset);
         }
         if entry.base_offset != self.end {
             self.clear_tail();
+            self.is_scattered = true;
         }
         self.open_file = file;
         let begins = self.open.last().is_none_or(|last| last.next_offset() != entry.base_offset);
         self.end = entry.next_offset();
-        self.open_bytes += u64::from(entry.payload_bytes);
-        if let Some(batch) = batch {
-            let newest =
-                TailBatch { base: entry.base_offset, next: entry.next_offset(), bytes: batch.clone() };
-            self.tail_bytes += newest.cost();
-            self.tail.push_back(newest);
+        match batch {
+            Some(batch) => {
+                let next = entry.next_offset();
+                let newest = TailBatch { base: entry.base_offset, next, bytes: batch.clone() };
+                self.tail_bytes += newest.cost();
+                self.tail.push_back(newest);
+            }
+            // The tail has no gaps.
+            None => self.clear_tail(),
         }
         self.open.push(entry);
         begins
     }
 
     /// Takes in a copy of a batch that an older file has too. Returns whether it may begin a span.
-    pub(crate) fn insert_copy(&mut self, file: u64, entry: Entry) -> bool {
+    fn insert_copy(&mut self, file: u64, entry: Entry) -> bool {
         self.open_file = file;
         let at = self.open.partition_point(|other| other.next_offset() <= entry.base_offset);
         let overlaps = self.open.get(at).is_some_and(|other| other.base_offset < entry.next_offset());
@@ -178,13 +232,14 @@ impl Partition {
             return false;
         }
         self.end = self.end.max(entry.next_offset());
-        self.open_bytes += u64::from(entry.payload_bytes);
+        self.is_scattered = true;
         self.open.insert(at, entry);
         true
     }
 
     /// Adds a piece of a sealed file; where older ones overlap, the new one counts.
     pub(crate) fn insert_piece(&mut self, piece: Piece) {
+        self.is_scattered |= piece.start != self.end;
         self.end = self.end.max(piece.end);
         if piece.end <= self.floor {
             return;
@@ -215,8 +270,7 @@ impl Partition {
             last.end = last.end.min(end);
         }
         while self.open.last().is_some_and(|entry| entry.next_offset() > end) {
-            let entry = self.open.pop().expect("there is a last one");
-            self.open_bytes -= u64::from(entry.payload_bytes);
+            self.open.pop();
         }
         while self.tail.back().is_some_and(|batch| batch.next > end) {
             let batch = self.tail.pop_back().expect("there is a last one");
@@ -234,11 +288,6 @@ impl Partition {
         while self.pieces.front().is_some_and(|piece| piece.end <= floor) {
             self.pieces.pop_front();
         }
-        let gone = self.open.partition_point(|entry| entry.next_offset() <= floor);
-        self.open_bytes -= self.open.drain(..gone).map(|entry| u64::from(entry.payload_bytes)).sum::<u64>();
-        if self.open.is_empty() {
-            self.open.shrink_to_fit();
-        }
         while self.tail.front().is_some_and(|batch| batch.next <= floor) {
             self.pop_tail();
         }
@@ -251,6 +300,7 @@ impl Partition {
         }
         self.covered = covered;
         self.uncovered_since = None;
+        self.skip_gaps();
         let at = self.pieces.partition_point(|piece| piece.end <= covered);
         let Some(piece) = self.pieces.get(at) else { return };
         if piece.start < covered
@@ -259,6 +309,31 @@ impl Partition {
             let first = entries.partition_point(|entry| entry.next_offset() <= covered);
             self.uncovered_since = entries.get(first).map(|entry| entry.append_time);
         }
+    }
+
+    /// What lies before a gap is not served if the bucket has it, and the gap: what is here has none.
+    /// Gaps come about when files go that are newer than a copy out of an older one.
+    fn skip_gaps(&mut self) {
+        if !self.is_scattered {
+            return;
+        }
+        let open = self.open.iter().map(|entry| (entry.base_offset, entry.next_offset()));
+        let mut held: Vec<_> = self.pieces.iter().map(|piece| (piece.start, piece.end)).chain(open).collect();
+        held.sort_unstable();
+        let mut next = held.first().map_or(self.end, |(start, _)| *start);
+        let mut gaps = 0;
+        let mut floor = self.floor;
+        for (start, end) in held.into_iter().chain([(self.end, self.end)]) {
+            if start > next {
+                gaps += 1;
+                if start <= self.covered {
+                    floor = floor.max(start);
+                }
+            }
+            next = next.max(end);
+        }
+        self.is_scattered = gaps > 0;
+        self.raise_floor(floor);
     }
 
     /// Drops the oldest batch of the tail if it is the one at `base`. Returns what that freed.
@@ -326,12 +401,13 @@ impl Partition {
 
     pub(crate) fn timestamp_candidates(&self, timestamp: TimestampMs, wanted: &Range<Offset>) -> Vec<Found> {
         let mut candidates: Vec<(Offset, Found)> = Vec::new();
+        let wanted = &(wanted.start.max(self.floor)..wanted.end);
         for piece in &self.pieces {
             if piece.max_timestamp >= timestamp && piece.end > wanted.start && piece.start < wanted.end {
                 candidates.push((piece.start, Found::Piece(*piece)));
             }
         }
-        for run in self.open.chunk_by(|a, b| a.next_offset() == b.base_offset) {
+        for run in self.open_from(wanted.start).chunk_by(|a, b| a.next_offset() == b.base_offset) {
             let first = run.iter().find(|entry| is_candidate(entry, timestamp, wanted));
             if let Some(entry) = first {
                 candidates.push((entry.base_offset, Found::Open(self.open_file, vec![*entry])));
@@ -342,20 +418,19 @@ impl Partition {
     }
 
     pub(crate) fn local(&self) -> Option<Local> {
-        if self.pieces.is_empty() && self.open.is_empty() {
+        let start = self.local_start();
+        let open = self.open_from(start);
+        if self.pieces.is_empty() && open.is_empty() {
             return None;
         }
-        let start = self.local_start();
         let uncovered_from = self.covered.max(start);
+        let uncovered_open = self.open_from(uncovered_from);
         let sealed = |from| self.pieces.iter().map(|piece| piece.bytes_from(from)).sum::<u64>();
-        let uncovered_open = self.open.partition_point(|entry| entry.next_offset() <= uncovered_from);
-        let uncovered_open = &self.open[uncovered_open..];
-        let open_bytes: u64 = uncovered_open.iter().map(|entry| u64::from(entry.payload_bytes)).sum();
         Some(Local {
             start,
             end: self.end,
-            bytes: sealed(start) + self.open_bytes,
-            uncovered_bytes: sealed(uncovered_from) + open_bytes,
+            bytes: sealed(start) + bytes_of(open),
+            uncovered_bytes: sealed(uncovered_from) + bytes_of(uncovered_open),
             oldest_uncovered_append: self.oldest_append(uncovered_from, uncovered_open),
         })
     }
@@ -382,7 +457,11 @@ impl Partition {
     }
 
     pub(crate) fn add_open_use(&self, file: u64, usage: &mut OpenUse) {
-        let Some((first, last)) = self.open_entries(file).first().zip(self.open.last()) else { return };
+        if self.open_file != file {
+            return;
+        }
+        let open = self.open_from(self.floor);
+        let Some((first, last)) = open.first().zip(open.last()) else { return };
         usage.wanted = true;
         usage.uncovered |= last.next_offset() > self.covered;
         let oldest = usage.oldest_append.get_or_insert(first.append_time);
@@ -396,6 +475,10 @@ impl Partition {
         if self.pieces.is_empty() {
             self.pieces.shrink_to_fit();
         }
+        if before != self.pieces.len() {
+            self.is_scattered = true;
+            self.skip_gaps();
+        }
         before != self.pieces.len()
     }
 
@@ -405,7 +488,6 @@ impl Partition {
             return;
         }
         self.open = Vec::new();
-        self.open_bytes = 0;
         for span in spans {
             self.insert_piece(Piece::new(file, span));
         }
@@ -417,6 +499,10 @@ fn fits(total: &mut usize, bytes: usize, max_bytes: usize) -> bool {
     let first = *total == 0;
     *total = total.saturating_add(bytes);
     first || *total <= max_bytes
+}
+
+fn bytes_of(entries: &[Entry]) -> u64 {
+    entries.iter().map(|entry| u64::from(entry.payload_bytes)).sum()
 }
 
 /// The entries of an answer, from the first of `entries` on: without a gap, all below `up_to`.

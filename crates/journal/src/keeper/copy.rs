@@ -12,13 +12,17 @@ use super::Worker;
 use super::retention::Usage;
 use crate::append::{Append, Reservation};
 use crate::files::JournalFile;
+use crate::space::cost_of;
 use crate::writer::Queued;
 
 /// How many bytes of copies are under way at once.
-const COPY_BYTES: usize = 1024 * 1024;
+const COPY_BYTES: u64 = 1024 * 1024;
 
-/// How often a waiting keeper looks whether the writer waits for the keeper.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often a waiting keeper looks again: for room, or whether the writer waits for the keeper.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// After so many looks there is no room for copies.
+const LOOKS_FOR_ROOM: usize = 50;
 
 impl Worker<'_> {
     /// Copies what only this file has, and returns when it is durable elsewhere. False if there is no
@@ -34,11 +38,11 @@ impl Worker<'_> {
         frames.sort_unstable_by_key(|(_, entry)| entry.position);
         let mut rest = &frames[..];
         while !rest.is_empty() {
-            let mut bytes = 0;
+            let mut room = 0;
             let count = rest.iter().take_while(|(_, entry)| {
-                let first = bytes == 0;
-                bytes += entry.payload_bytes as usize;
-                first || bytes <= COPY_BYTES
+                let first = room == 0;
+                room += cost_of(entry.payload_bytes as usize);
+                first || room <= self.shared.space.copy_room().min(COPY_BYTES)
             });
             let (now, later) = rest.split_at(count.count());
             if !self.copy_part(file, now) {
@@ -54,17 +58,11 @@ impl Worker<'_> {
         if let Err(error) = self.reader.frames(file, frames, &mut |_, batch| batches.push(batch)) {
             return Self::cannot(&error);
         }
-        let mut room = Vec::with_capacity(batches.len());
-        for batch in &batches {
-            match self.shared.space.reserve_copy(batch.len()) {
-                Some(reservation) => room.push(reservation),
-                None => return false,
-            }
-        }
+        let Some(room) = self.room_for(&batches) else { return false };
         let count = batches.len();
         let (done, completed) = sync_channel(count);
         for (((partition, entry), batch), room) in frames.iter().zip(batches).zip(room) {
-            self.push_copy(*partition, entry, batch, room, done.clone());
+            self.push_copy(Append::copy(*partition, entry, batch, file.sequence), room, done.clone());
         }
         let mut copied = 0;
         while copied < count {
@@ -79,16 +77,23 @@ impl Worker<'_> {
         true
     }
 
-    fn push_copy(
-        &self,
-        partition: TopicPartition,
-        entry: &Entry,
-        batch: Bytes,
-        room: Reservation,
-        done: SyncSender<bool>,
-    ) {
+    /// Room for copies; where appends that are under way have it, waits a little for them to be done.
+    fn room_for(&self, batches: &[Bytes]) -> Option<Vec<Reservation>> {
+        for _ in 0..LOOKS_FOR_ROOM {
+            let room = batches.iter().map(|batch| self.shared.space.reserve_copy(batch.len())).collect();
+            if let Some(room) = room {
+                return Some(room);
+            }
+            if !self.shared.keeper.pause(LOOK_EVERY) {
+                break;
+            }
+        }
+        None
+    }
+
+    fn push_copy(&self, append: Append, room: Reservation, done: SyncSender<bool>) {
         self.shared.queue.push(Queued::Append {
-            append: Append::copy(partition, entry, batch),
+            append,
             done: Box::new(move |outcome| {
                 // The keeper may have given up waiting.
                 let _ = done.try_send(outcome.is_ok());

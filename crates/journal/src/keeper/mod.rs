@@ -84,9 +84,11 @@ impl Keeper {
             self.ready.wait(&mut state);
         }
         state.writer_waits = false;
-        let file = state.ready.pop_front();
-        shared.space.set_ready(state.ready.len() as u64, None);
-        file
+        let file = state.ready.pop_front()?;
+        // Under the lock: at no moment does the file count nowhere.
+        shared.files.add(Arc::clone(&file));
+        shared.space.take_file(state.ready.len() as u64);
+        Some(file)
     }
 
     fn writer_waits(&self) -> bool {
@@ -131,9 +133,12 @@ impl Keeper {
         self.ready.notify_all();
     }
 
-    fn set_blocked(&self, shared: &Shared, blocked: Option<Blocked>) {
+    /// No file can be made ready. Says nothing if less may be wanted than when that was found.
+    fn set_blocked(&self, shared: &Shared, blocked: Blocked) {
         let state = self.state.lock();
-        shared.space.set_ready(state.ready.len() as u64, blocked);
+        if !state.woken {
+            shared.space.set_ready(state.ready.len() as u64, Some(blocked));
+        }
     }
 
     /// Waits until there may be something to do. False when it is time to end.

@@ -28,17 +28,26 @@ const LEFT_FREE_BYTES: u64 = 32 * 1024 * 1024;
 /// The pause after a part while appends use the disk.
 const YIELD_TO_APPENDS: Duration = Duration::from_millis(20);
 
+/// Whether there is one more empty file.
+enum Next {
+    File(Arc<JournalFile>),
+    /// Not before somebody has read to the end.
+    AfterReaders,
+    OverBudget,
+}
+
 impl Worker<'_> {
     /// Makes files ready until there are enough, or something is in the way.
     pub(super) fn refill(&mut self) {
         while self.shared.keeper.ready_count() < READY_FILES && !self.shared.keeper.is_closing() {
             let blocked = match self.next_file() {
-                Ok(Some(file)) => {
+                Ok(Next::File(file)) => {
                     self.warned = None;
                     self.shared.keeper.add_ready(self.shared, file);
                     continue;
                 }
-                Ok(None) => Blocked::Backlog,
+                Ok(Next::AfterReaders) => return,
+                Ok(Next::OverBudget) => Blocked::Backlog,
                 Err(error) if disk::is_full(&error) => Blocked::Full,
                 Err(error) => {
                     tracing::error!(%error, dir = %self.shared.config.dir.display(), "making a journal file");
@@ -49,18 +58,17 @@ impl Worker<'_> {
                 tracing::warn!(?blocked, "no further journal file can be made ready");
                 self.warned = Some(blocked);
             }
-            self.shared.keeper.set_blocked(self.shared, Some(blocked));
+            self.shared.keeper.set_blocked(self.shared, blocked);
             return;
         }
         self.empty_bin();
     }
 
-    /// One more empty file; `None` when the budget is used up.
-    fn next_file(&mut self) -> io::Result<Option<Arc<JournalFile>>> {
+    fn next_file(&mut self) -> io::Result<Next> {
         loop {
             if let Some(free) = self.shared.bin.take() {
                 if free.bytes == self.shared.config.file_bytes {
-                    return self.recycle(&free).map(Some);
+                    return self.recycle(&free).map(Next::File);
                 }
                 self.discard(&free)?;
                 continue;
@@ -69,15 +77,15 @@ impl Worker<'_> {
                 match self.create() {
                     // What the bucket has makes room for what it has not.
                     Err(error) if disk::is_full(&error) && self.retire_for_room() => continue,
-                    other => return other.map(Some),
+                    other => return other.map(Next::File),
                 }
             }
-            if !self.retire_for_room() {
-                return Ok(None);
+            // What was retired comes back, with a wake-up, when the last reader is done with it.
+            if self.shared.bin.is_awaited() {
+                return Ok(Next::AfterReaders);
             }
-            if self.shared.bin.is_empty() {
-                // Somebody still reads the file: its room comes back when they are done.
-                return Ok(None);
+            if !self.retire_for_room() {
+                return Ok(Next::OverBudget);
             }
         }
     }

@@ -185,10 +185,11 @@ impl Recovery<'_> {
         let replays_checkpoint = begin == Some(found.sequence());
         let mut visit = Visit { replays, replays_checkpoint, open: None };
         if let Some(footer) = &found.footer {
-            self.index.load(found.sequence(), &footer.spans, &footer.truncations);
             if replays {
                 self.walk(found, &mut visit, Some(footer.trailer.data_end))?;
             }
+            // After the checkpoint: the file's truncations are younger.
+            self.index.load(found.sequence(), &footer.spans, &footer.truncations);
             if found.file.trailer().is_none() {
                 found.file.seal(footer.trailer);
             }
@@ -328,6 +329,7 @@ impl Recovery<'_> {
             FrameKind::Checkpoint if checkpoint => {
                 let state = PartitionCheckpoint::decode(frame.payload, header.partition)?;
                 self.index.raise_floor(header.partition, state.log_start);
+                self.index.raise_end(header.partition, state.state.end);
                 self.replay.checkpoint(header.partition, state);
             }
             FrameKind::Checkpoint | FrameKind::CheckpointEnd => {}

@@ -13,7 +13,11 @@
 //! what the disk does not.
 
 mod file;
+mod reindex;
 mod walk;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -28,6 +32,7 @@ use crate::files::{self, Bin, Files, JournalFile};
 use crate::index::Index;
 use crate::replay::Replay;
 use file::Found;
+pub(crate) use reindex::find_entries;
 
 /// What opening found and did.
 #[derive(Clone, Debug, Default)]

@@ -21,8 +21,9 @@ struct Window {
 }
 
 impl Window {
-    fn new() -> Self {
-        Self { buffer: AlignedBuf::new(WINDOW_BYTES), start: 0, filled: 0 }
+    fn new(limit: u64) -> Self {
+        let bytes = WINDOW_BYTES.min(align_up(limit) as usize);
+        Self { buffer: AlignedBuf::new(bytes), start: 0, filled: 0 }
     }
 
     /// `count` bytes at `position`, which the caller has bounded by the file's size.
@@ -85,7 +86,7 @@ struct Group {
 impl<'a> Walk<'a> {
     pub(super) fn new(disk: &'a Disk, salt: Salt, limit: u64) -> Self {
         let position = BLOCK_BYTES as u64;
-        Self { disk, salt, limit, window: Window::new(), position, group: None }
+        Self { disk, salt, limit, window: Window::new(limit), position, group: None }
     }
 
     /// Enters the group at the walk's position; `None` if there is none.

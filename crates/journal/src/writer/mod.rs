@@ -179,7 +179,11 @@ impl Writer {
 
     /// Writes and syncs as many of the pending appends as go into one group.
     fn write_group(&mut self) -> Result<Next, Fatal> {
+        self.drop_stale_copies();
         let Some(open) = &self.open else { return self.begin_file() };
+        if self.pending.front().and_then(Queued::append).is_none() {
+            return Ok(Next::Continue);
+        }
         let (count, bytes) = choose_group(open, &self.pending, self.shared.config.group_bytes_max as u64);
         if count == 0 {
             assert!(!open.is_fresh(), "what is reserved fits into an empty file");
@@ -195,6 +199,26 @@ impl Writer {
         self.sync(padded)?;
         self.complete(count);
         Ok(Next::Continue)
+    }
+
+    /// Copies of batches that were cut or evicted since they were read must not bring them back. When
+    /// copies are first in line, all that was appended before them is in the index.
+    fn drop_stale_copies(&mut self) {
+        let copies = self.pending.iter().take_while(|queued| is_copy(queued)).count();
+        let mut current = Vec::with_capacity(copies);
+        for queued in self.pending.drain(..copies) {
+            let holds = |append: &Append| {
+                append.copied_from.is_some_and(|file| self.shared.index.is_current(&append.header, file))
+            };
+            if queued.append().is_some_and(holds) {
+                current.push(queued);
+            } else {
+                queued.refuse(&AppendError::Closed);
+            }
+        }
+        for queued in current.into_iter().rev() {
+            self.pending.push_front(queued);
+        }
     }
 
     /// Makes durable what was written since the last sync, the newest of it `written` bytes.
@@ -267,7 +291,6 @@ impl Writer {
     /// partitions, so that older files are not needed for that.
     fn begin_file(&mut self) -> Result<Next, Fatal> {
         let Some(file) = self.shared.keeper.take_ready(&self.shared) else { return Ok(Next::End) };
-        self.shared.files.add(Arc::clone(&file));
         self.open = Some(OpenFile::new(file, self.previous_end));
         let bytes = self.write_checkpoint()?;
         self.sync(0)?;
@@ -375,13 +398,18 @@ impl CheckpointGroup {
     }
 }
 
+fn is_copy(queued: &Queued) -> bool {
+    queued.append().is_some_and(|append| append.header.copy)
+}
+
 /// How many of the pending appends make the next group, and the bytes of that group. None if not
-/// even the first fits into the file.
+/// even the first fits into the file. Copies have groups of their own.
 fn choose_group(open: &OpenFile, pending: &VecDeque<Queued>, bytes_max: u64) -> (usize, u64) {
     let mut room = OpenRoom::of(open);
     let mut bytes = GROUP_HEADER_BYTES as u64;
     let mut count = 0;
-    for append in pending.iter().map_while(Queued::append) {
+    let copies = pending.front().is_some_and(is_copy);
+    for append in pending.iter().take_while(|queued| is_copy(queued) == copies).map_while(Queued::append) {
         let grown = bytes + append.header.bytes();
         if count > 0 && align_up(grown) > bytes_max || !room.takes(&append.header, grown) {
             break;

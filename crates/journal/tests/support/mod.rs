@@ -1,6 +1,6 @@
 //! What the tests of the journal share: batches, a clock that stands still, and an owner of state
 //! that remembers what it was told.
-#![allow(dead_code)] // Every test binary uses another part of it.
+#![allow(dead_code, unreachable_pub)] // Every test binary uses another part of it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,17 @@ use tidelog_format::batch::{self, BatchBuilder, BatchHeader, BatchOptions};
 use tidelog_format::journal::FrameHeader;
 use tidelog_format::state::{EpochEntry, PartitionState};
 use tidelog_journal::{
-    Append, AppendError, Checkpoints, Journal, JournalConfig, OpenError, PartitionCheckpoint, Position,
-    RecoveryReport, Replay,
+    Append, AppendError, Checkpoints, Journal, JournalConfig, Local, OpenError, PartitionCheckpoint,
+    Position, ReadError, RecoveryReport, Replay,
 };
 use tidelog_model::{Clock, LeaderEpoch, Offset, PartitionId, TimestampMs, TopicId, TopicPartition};
 
 pub const KIB: usize = 1024;
+
+/// A directory in memory where there is such a file system: for tests that sync by the thousand.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
 
 /// A clock that tests set.
 #[derive(Debug, Default)]
@@ -85,6 +90,12 @@ pub struct OwnerState {
     pub moved: Vec<(TopicPartition, Offset)>,
 }
 
+impl OwnerState {
+    pub fn partition(&mut self, partition: TopicPartition) -> &mut PartitionCheckpoint {
+        self.partitions.entry(partition).or_default()
+    }
+}
+
 impl Owner {
     pub fn end(&self, partition: TopicPartition) -> Offset {
         self.0.lock().partitions.get(&partition).map_or(Offset::ZERO, |state| state.state.end)
@@ -92,11 +103,6 @@ impl Owner {
 
     pub fn state(&self, partition: TopicPartition) -> PartitionCheckpoint {
         self.0.lock().partitions.get(&partition).cloned().unwrap_or_default()
-    }
-
-    /// What the owner does when an append completes.
-    pub fn applied(&self, partition: TopicPartition, end: Offset) {
-        self.0.lock().partitions.entry(partition).or_default().state.end = end;
     }
 }
 
@@ -190,17 +196,46 @@ impl Fixture {
         Ok(Self { journal, owner, clock: Arc::default(), report, config })
     }
 
-    /// Appends, and returns what will hear of the outcome.
-    pub async fn start(&self, append: Append) -> Result<Receiver<Result<Position, AppendError>>, AppendError> {
+    /// Appends, and returns what will hear of the outcome. `apply` changes the state when the append is
+    /// durable: in the completion, before anything that comes later.
+    pub async fn start(
+        &self,
+        append: Append,
+        apply: impl FnOnce(&mut OwnerState) + Send + 'static,
+    ) -> Result<Receiver<Result<Position, AppendError>>, AppendError> {
         let reservation = self.journal.reserve(append.bytes()).await?;
         let (sender, receiver) = channel();
-        self.journal.append(reservation, append, Box::new(move |outcome| drop(sender.send(outcome))));
+        let owner = self.owner.clone();
+        self.journal.append(
+            reservation,
+            append,
+            Box::new(move |outcome| {
+                if outcome.is_ok() {
+                    apply(&mut owner.0.lock());
+                }
+                let _ = sender.send(outcome);
+            }),
+        );
         Ok(receiver)
     }
 
-    pub async fn append(&self, append: Append) -> Result<Position, AppendError> {
-        let receiver = self.start(append).await?;
+    pub async fn append(
+        &self,
+        append: Append,
+        apply: impl FnOnce(&mut OwnerState) + Send + 'static,
+    ) -> Result<Position, AppendError> {
+        let receiver = self.start(append, apply).await?;
         tokio::task::spawn_blocking(move || receiver.recv().expect("every append completes")).await.unwrap()
+    }
+
+    pub async fn truncate(&self, partition: TopicPartition, end: Offset) -> Result<Position, AppendError> {
+        let append = Append::truncate(partition, LeaderEpoch(2), end);
+        self.append(append, move |state| state.partition(partition).state.end = end).await
+    }
+
+    pub async fn trim(&self, partition: TopicPartition, log_start: Offset) -> Result<Position, AppendError> {
+        let append = Append::trim(partition, LeaderEpoch(1), log_start);
+        self.append(append, move |state| state.partition(partition).log_start = log_start).await
     }
 
     /// Appends a batch of one record and waits until it is durable.
@@ -214,9 +249,7 @@ impl Fixture {
     pub async fn put_batch(&self, partition: TopicPartition, batch: &Bytes) -> Result<Position, AppendError> {
         let header = header(batch);
         let append = Append::batch(partition, &header, self.config.clock.now(), batch.clone());
-        let position = self.append(append).await?;
-        self.owner.applied(partition, header.next_offset());
-        Ok(position)
+        self.append(append, move |state| state.partition(partition).state.end = header.next_offset()).await
     }
 
     /// Appends many batches of several partitions without waiting for each; returns them by partition.
@@ -231,21 +264,9 @@ impl Fixture {
             let batch = batch(base, count, bytes, number as u64 + base * 7);
             ends.insert(partition, base + u64::from(count));
             let append = Append::batch(partition, &header(&batch), self.config.clock.now(), batch.clone());
-            let reservation = self.journal.reserve(append.bytes()).await.unwrap();
-            let (sender, receiver) = channel();
-            let owner = self.owner.clone();
             let end = Offset(base + u64::from(count));
-            self.journal.append(
-                reservation,
-                append,
-                Box::new(move |outcome| {
-                    if outcome.is_ok() {
-                        owner.applied(partition, end);
-                    }
-                    let _ = sender.send(outcome);
-                }),
-            );
-            waiting.push(receiver);
+            let apply = move |state: &mut OwnerState| state.partition(partition).state.end = end;
+            waiting.push(self.start(append, apply).await.unwrap());
             written.0.entry(partition).or_default().push(batch);
         }
         for receiver in waiting {
@@ -257,15 +278,31 @@ impl Fixture {
 
     /// Everything of a partition from `from` on.
     pub async fn read_all(&self, partition: TopicPartition, from: u64) -> Vec<Bytes> {
+        self.try_read_all(partition, Offset(from)).await.unwrap()
+    }
+
+    async fn try_read_all(&self, partition: TopicPartition, from: Offset) -> Result<Vec<Bytes>, ReadError> {
         let mut batches: Vec<Bytes> = Vec::new();
-        let mut next = Offset(from);
+        let mut next = from;
         while next < self.owner.end(partition) {
-            let part = self.journal.read(partition, next, Offset::MAX, 100 * KIB).await.unwrap();
+            let part = self.journal.read(partition, next, Offset::MAX, 100 * KIB).await?;
             assert!(!part.is_empty(), "{partition} {next:?}");
             next = header(part.last().unwrap()).next_offset();
             batches.extend(part);
         }
-        batches
+        Ok(batches)
+    }
+
+    /// What the hot tier has of a partition, read while files may be going.
+    pub async fn read_local(&self, partition: TopicPartition) -> Option<(Local, Vec<Bytes>)> {
+        loop {
+            let local = self.journal.local(partition)?;
+            match self.try_read_all(partition, local.start).await {
+                Ok(batches) => return Some((local, batches)),
+                Err(ReadError::NotLocal { start, .. }) if start > local.start => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     pub async fn check(&self, written: &Written) {
@@ -292,22 +329,23 @@ impl Written {
     }
 }
 
-/// Copies a journal's directory into a data directory of its own.
+/// Copies a journal's directory into a data directory of its own, as it was at one moment: again if
+/// the keeper renamed or removed files meanwhile.
 pub fn copy(journal: &Path) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let target = dir.path().join("journal");
-    std::fs::create_dir(&target).unwrap();
-    let mut names: Vec<_> = std::fs::read_dir(journal).unwrap().map(|entry| entry.unwrap()).collect();
-    names.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in names {
-        // The keeper renames and removes while we copy.
-        match std::fs::copy(entry.path(), target.join(entry.file_name())) {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => panic!("{error}"),
+    loop {
+        let dir = tempfile::tempdir_in(journal.parent().and_then(Path::parent).unwrap()).unwrap();
+        let target = dir.path().join("journal");
+        std::fs::create_dir(&target).unwrap();
+        let before = names(journal);
+        let copied = before.iter().all(|name| std::fs::copy(journal.join(name), target.join(name)).is_ok());
+        if copied && names(journal) == before {
+            return dir;
         }
     }
-    dir
+}
+
+fn names(dir: &Path) -> std::collections::BTreeSet<std::ffi::OsString> {
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect()
 }
 
 /// The journal files of a data directory, oldest first.
