@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidelog_e2e::{Server, ServerOptions, Workspace, until};
 use tokio::runtime::Runtime;
 
-use crate::workload::{Load, check, read_all};
+use crate::workload::{Follower, Load, check, read_all};
 
 /// A reproducible choice: the seed is printed when a test fails.
 pub(crate) struct Choice(u64);
@@ -81,4 +81,21 @@ fn a_graceful_stop_under_load_loses_nothing_and_doubles_nothing() {
     }
     let outcome = runtime.block_on(load.finish());
     check(&outcome, &runtime.block_on(read_all(&server, "stopped")), "after three stops");
+}
+
+#[test]
+fn a_waiting_reader_notices_a_restart_long_before_its_idle_timeout() {
+    let workspace = Workspace::new();
+    let mut server = Server::start(&workspace, ServerOptions::default());
+    let cli = server.cli();
+    cli.create_topic("waited", 1, &[]);
+    cli.produce("waited", 0, "none", b"before\n");
+    let runtime = Runtime::new().expect("a runtime");
+    let reader = runtime.block_on(Follower::start(&server, "waited", 0));
+    let reads = |count| (reader.position() >= count).then_some(());
+    until(Duration::from_secs(20), "the reader reads what is there", || reads(1));
+    server.kill_and_restart();
+    cli.produce("waited", 0, "none", b"after\n");
+    // QUIC's idle timeout is 30 s; the restarted server tells the client on its next packet.
+    until(Duration::from_secs(20), "the reader reads what came after the restart", || reads(2));
 }
