@@ -16,7 +16,7 @@ use crate::exit::{Code, Failure};
 use crate::output::{self, Lean, Output, OutputArgs};
 use crate::progress::Progress;
 
-const URL_HELP: &str = "s3://bucket/prefix, gs://…, az://… or file:///directory";
+const URL_HELP: &str = "s3://bucket/prefix, gs://…, az://…, file:///directory or a directory's path";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -91,16 +91,24 @@ pub async fn run(command: Command) -> anyhow::Result<Code> {
     }
 }
 
-/// Opens a bucket that should be there: a directory is not made by looking at it.
-async fn open(url: &str) -> anyhow::Result<Bucket> {
-    if let Ok(parsed) = url::Url::parse(url)
-        && let Ok(path) = parsed.to_file_path()
-        && parsed.scheme() == "file"
-        && !path.is_dir()
-    {
-        return Err(Failure::error(Code::NotFound, format!("the bucket {url} is not a directory")));
-    }
-    Bucket::open(url, &BucketOptions::default()).await.context("the bucket cannot be opened")
+/// Opens a bucket that should be there: a directory is not made by looking at it. A directory may be
+/// named by its path too.
+async fn open(named: &str) -> anyhow::Result<Bucket> {
+    let directory = match url::Url::parse(named) {
+        Ok(url) if url.scheme() == "file" => url.to_file_path().ok(),
+        Ok(_) => None,
+        Err(_) => Some(std::path::absolute(named)?),
+    };
+    let url = match directory {
+        Some(path) if !path.is_dir() => {
+            return Err(Failure::error(Code::NotFound, format!("the bucket {named} is not a directory")));
+        }
+        Some(path) => {
+            url::Url::from_directory_path(&path).map_or_else(|()| named.to_owned(), |url| url.to_string())
+        }
+        None => named.to_owned(),
+    };
+    Bucket::open(&url, &BucketOptions::default()).await.context("the bucket cannot be opened")
 }
 
 fn print_listing(listing: &Listing, output: Output) -> anyhow::Result<()> {
