@@ -23,8 +23,8 @@ const PART_BYTES: usize = 1024 * 1024;
 
 type Item = Result<(TopicPartition, Bytes), ReadError>;
 
-/// Batches of several partitions, each partition's in order. Leaves the caches of newest batches
-/// alone. Ends early when it is dropped.
+/// Batches of several partitions, each partition's in order, up to the one that reaches the end of what
+/// is wanted. Leaves the caches of newest batches alone. Ends early when it is dropped.
 #[derive(Debug)]
 pub struct Scan {
     parts: mpsc::Receiver<Vec<Item>>,
@@ -118,9 +118,12 @@ impl Pass {
             let mut position = 0;
             // A file may hold several runs of a partition. Copies of older batches lie behind newer
             // ones: what comes next but lies before is for another pass.
-            while let Some(source) =
-                self.shared.index.in_file(&self.shared.files, partition, file.sequence, range.clone())
-            {
+            while let Some(source) = self.shared.index.in_file(
+                &self.shared.files,
+                partition,
+                file.sequence,
+                range.start..Offset::MAX,
+            ) {
                 match entries_of(&source, &self.shared, partition, &range, reader) {
                     Ok(entries) => {
                         let ascending = entries.iter().take_while(|entry| {
@@ -231,13 +234,16 @@ fn entries_of(
     wanted: &Range<Offset>,
     reader: &mut FrameReader,
 ) -> Result<Vec<Entry>, ReadError> {
-    Ok(match source {
+    let mut entries = match source {
         Source::Frames(_, entries) => entries.clone(),
         Source::Piece(file, piece) => {
             let entries = reader.entries(&shared.index.cache, file, partition, piece)?;
             let at = entries.partition_point(|entry| entry.next_offset() <= wanted.start);
-            crate::index::select(&entries[at..], wanted.end.min(piece.end), usize::MAX)
+            crate::index::select(&entries[at..], piece.end, usize::MAX)
         }
         Source::Memory(_) | Source::NotLocal { .. } | Source::Hole => Vec::new(),
-    })
+    };
+    // Batches come whole: the last one may reach past the end that was asked for.
+    entries.truncate(entries.partition_point(|entry| entry.base_offset < wanted.end));
+    Ok(entries)
 }
