@@ -1,6 +1,6 @@
 //! Reads a bucket with nothing but the bucket: no server, no metadata store.
 //!
-//! [`list`] says what is there, [`Cat`] gives a partition's batches back, [`verify`] reads every
+//! [`list()`] says what is there, [`Cat`] gives a partition's batches back, [`verify()`] reads every
 //! object that the newest sound root of every partition names, checks all checksums and offsets, and
 //! names each damaged object and the range it costs. All of them only read.
 
