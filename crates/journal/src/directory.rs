@@ -76,7 +76,7 @@ impl Directory {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, DirectoryError> {
         let path = path.into();
         let io = |source| DirectoryError::Io { path: path.clone(), source };
-        std::fs::create_dir_all(&path).map_err(io)?;
+        disk::create_dir(&path).map_err(io)?;
         let lock = lock(&path)?;
         let mut identity = match read_identity(&path)? {
             Some(identity) => identity,

@@ -139,6 +139,20 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Makes a directory and what is missing above it, durably. One that is there is left as it is.
+pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_dir(parent)?;
+    match std::fs::create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+        other => other?,
+    }
+    sync_dir(parent)
+}
+
 /// Removes a file; it is no error if it is not there.
 pub(crate) fn remove(path: &PathBuf) -> io::Result<()> {
     match std::fs::remove_file(path) {
@@ -216,4 +230,10 @@ pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
 pub(crate) fn is_full(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     code == Some(Errno::NOSPC.raw_os_error()) || code == Some(Errno::DQUOT.raw_os_error())
+}
+
+/// The disk does not work, or the file system has given up on it and allows reading only.
+pub(crate) fn is_broken(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    code == Some(Errno::IO.raw_os_error()) || code == Some(Errno::ROFS.raw_os_error())
 }

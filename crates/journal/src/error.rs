@@ -10,7 +10,7 @@ use tidelog_model::{Offset, TopicPartition};
 /// The disk failed under the writer. Whether the appends that were under way are on disk is unknown,
 /// nothing can be appended any more, and the process should exit.
 #[derive(Clone, Debug, Error)]
-#[error("{what} failed on {path}: {source}")]
+#[error("the journal failed: {what} {path}: {source}")]
 pub struct Fatal {
     pub what: &'static str,
     pub path: PathBuf,

@@ -39,9 +39,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The disk failed under the writer.
-    pub(crate) fn fail(&self, fatal: Fatal) {
-        self.failed.send_if_modified(|failed| failed.is_none() && failed.replace(fatal).is_none());
+    /// The disk failed. Everything that waits hears of it, and so does whatever comes later.
+    pub(crate) fn fail(&self, fatal: &Fatal) {
+        self.failed.send_if_modified(|failed| failed.is_none() && failed.replace(fatal.clone()).is_none());
+        let reason = AppendError::Failed(fatal.clone());
+        self.space.stop(reason.clone());
+        for queued in self.queue.close(reason.clone()) {
+            queued.refuse(&reason);
+        }
         self.keeper.close();
     }
 }
@@ -321,12 +326,31 @@ impl Inner {
         let mut threads = self.threads.lock();
         threads.extend(self.shared.readers.start(self.shared.config.reader_threads)?);
         let shared = Arc::clone(&self.shared);
-        let keep = move || keeper::run(&shared);
+        let keep = move || {
+            let _guard = FailOnPanic(Arc::clone(&shared));
+            keeper::run(&shared);
+        };
         threads.push(std::thread::Builder::new().name("journal-keep".to_owned()).spawn(keep)?);
         let writer = Writer::new(Arc::clone(&self.shared), previous_end);
-        let write = move || writer.run();
+        let guard = FailOnPanic(Arc::clone(&self.shared));
+        let write = move || {
+            let _guard = guard;
+            writer.run();
+        };
         threads.push(std::thread::Builder::new().name("journal-write".to_owned()).spawn(write)?);
         Ok(())
+    }
+}
+
+/// A thread that panics, be it in somebody's completion, must not leave the others waiting.
+struct FailOnPanic(Arc<Shared>);
+
+impl Drop for FailOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let source = Arc::new(std::io::Error::other("a thread of the journal panicked"));
+            self.0.fail(&Fatal { what: "working", path: self.0.config.dir.clone(), source });
+        }
     }
 }
 

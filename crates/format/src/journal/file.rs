@@ -54,6 +54,9 @@ impl FileHeader {
         if u32_at(head, 12) != checksum(head) {
             return Err(FormatError::Checksum(WHAT));
         }
+        if u16_at(head, 10) != 0 {
+            return Err(FormatError::Invalid { what: WHAT, reason: "its flags are not known" });
+        }
         Ok(Self {
             sequence: u64_at(head, 32),
             salt: Salt(head[16..32].try_into().expect("sixteen bytes")),

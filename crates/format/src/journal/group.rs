@@ -61,6 +61,9 @@ impl GroupHeader {
         if header.bytes < GROUP_HEADER_BYTES as u64 || header.bytes > u64::from(u32::MAX) {
             return Err(FormatError::Invalid { what: WHAT, reason: "its length is impossible" });
         }
+        if u32_at(head, 20) != 0 {
+            return Err(FormatError::Invalid { what: WHAT, reason: "its flags are not known" });
+        }
         if header.durable > position {
             return Err(FormatError::Invalid { what: WHAT, reason: "it claims durable what comes after it" });
         }

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::{READY_FILES, Worker};
 use crate::aligned::AlignedBuf;
 use crate::disk::{self, Disk};
+use crate::error::Fatal;
 use crate::files::{self, Free, JournalFile};
 use crate::space::Blocked;
 
@@ -49,6 +50,11 @@ impl Worker<'_> {
                 Ok(Next::AfterReaders) => return,
                 Ok(Next::OverBudget) => Blocked::Backlog,
                 Err(error) if disk::is_full(&error) => Blocked::Full,
+                Err(error) if self.shared.keeper.is_closing() => {
+                    tracing::debug!(%error, "no further journal file");
+                    return;
+                }
+                Err(error) if disk::is_broken(&error) => return self.fail(error),
                 Err(error) => {
                     tracing::error!(%error, dir = %self.shared.config.dir.display(), "making a journal file");
                     Blocked::Full
@@ -64,6 +70,14 @@ impl Worker<'_> {
         self.empty_bin();
     }
 
+    /// A disk on which no file can be made will not take appends much longer.
+    fn fail(&self, error: io::Error) {
+        tracing::error!(%error, "the disk failed; nothing can be appended any more");
+        let path = self.shared.config.dir.clone();
+        self.shared.fail(&Fatal { what: "making a file in", path, source: Arc::new(error) });
+    }
+
+    /// One more empty file, made, recycled, or out of the oldest one.
     fn next_file(&mut self) -> io::Result<Next> {
         loop {
             if let Some(free) = self.shared.bin.take() {

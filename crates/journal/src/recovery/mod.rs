@@ -96,7 +96,7 @@ pub(crate) fn recover(
 ) -> Result<Recovered, OpenError> {
     let mut recovery = Recovery { config, files, index, bin, replay, report: RecoveryReport::default() };
     let io = |source| OpenError::Io { what: "opening the journal in", path: config.dir.clone(), source };
-    std::fs::create_dir_all(&config.dir).map_err(io)?;
+    disk::create_dir(&config.dir).map_err(io)?;
     let sequences = files::list(&config.dir).map_err(io)?;
     let mut found = recovery.find(&sequences)?;
     let empty = split_off_empty(&mut found)?;

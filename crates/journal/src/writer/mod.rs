@@ -129,7 +129,7 @@ impl Writer {
                 Ok(Next::End) => return self.stop(&AppendError::Closed),
                 Err(fatal) => {
                     tracing::error!(error = %fatal, "the journal failed; nothing can be appended any more");
-                    self.shared.fail(fatal.clone());
+                    self.shared.fail(&fatal);
                     return self.stop(&AppendError::Failed(fatal));
                 }
             }

@@ -78,10 +78,15 @@ impl Queue {
         }
     }
 
-    /// Moves everything into `into`, waiting for something if there is nothing.
+    /// Moves everything into `into`, waiting for something if there is nothing; when the queue is closed,
+    /// an order to end.
     pub(crate) fn take(&self, into: &mut VecDeque<Queued>) {
         let mut state = self.state.lock();
         while state.items.is_empty() {
+            if state.closed.is_some() {
+                into.push_back(Queued::Abandon);
+                return;
+            }
             state.idle = true;
             self.filled.wait(&mut state);
         }
@@ -96,7 +101,8 @@ impl Queue {
     /// Whatever is pushed from now on is refused. Returns what was waiting.
     pub(crate) fn close(&self, reason: AppendError) -> VecDeque<Queued> {
         let mut state = self.state.lock();
-        state.closed = Some(reason);
+        state.closed.get_or_insert(reason);
+        self.filled.notify_all();
         std::mem::take(&mut state.items)
     }
 
