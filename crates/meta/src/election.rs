@@ -42,8 +42,8 @@ fn prefix(name: &str) -> String {
     format!("election/{name}/")
 }
 
-/// Stands for election and waits until it is won. Cancelled, the candidacy stays until it is
-/// [withdrawn](resign) or its lease ends.
+/// Stands for election and waits until it is won. Cancelled or failed, the candidacy may stay until its
+/// lease ends; calling again with the same lease goes on with it.
 pub async fn campaign(
     meta: &dyn Meta,
     name: &str,
@@ -85,6 +85,15 @@ pub async fn resign(meta: &dyn Meta, leadership: &Leadership) -> Result<(), Meta
     }
 }
 
+/// Ends another's leadership or candidacy, of whom the caller knows that it is no more. If the caller is
+/// wrong, the one deposed changes nothing any more, and stands again. Nothing happens to anyone who was
+/// elected since.
+pub async fn depose(meta: &dyn Meta, name: &str, leader: &Leader) -> Result<(), MetaError> {
+    let Some(lease) = leader.lease else { return Ok(()) };
+    let key = format!("{}{lease}", prefix(name));
+    resign(meta, &Leadership { key, token: leader.token }).await
+}
+
 /// Follows who leads.
 pub fn observe<'a>(meta: &'a dyn Meta, name: &str) -> Observer<'a> {
     Observer { meta, prefix: prefix(name), watch: None, delivered: Delivered::Nothing }
@@ -115,7 +124,11 @@ impl Observer<'_> {
                 match watch.next().await {
                     Ok(_) => {}
                     Err(WatchError::Closed) => return Err(MetaError::Closed),
-                    Err(WatchError::Compacted { .. } | WatchError::Interrupted(_)) => self.watch = None,
+                    Err(WatchError::Failed(error)) => {
+                        self.watch = None;
+                        return Err(error);
+                    }
+                    Err(WatchError::Compacted { .. }) => self.watch = None,
                 }
             }
             let listing = self.meta.list(&self.prefix).await?;
@@ -141,7 +154,8 @@ async fn wait_for_departure(meta: &dyn Meta, name: &str, seen: Revision) -> Resu
             Ok(_) => {}
             Err(WatchError::Closed) => return Err(MetaError::Closed),
             // The caller lists again anyway.
-            Err(WatchError::Compacted { .. } | WatchError::Interrupted(_)) => return Ok(()),
+            Err(WatchError::Compacted { .. }) => return Ok(()),
+            Err(WatchError::Failed(error)) => return Err(error),
         }
     }
 }

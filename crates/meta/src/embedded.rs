@@ -32,10 +32,11 @@ use queue::{Command, Queue};
 use watcher::Watcher;
 use writer::Writer;
 
-use crate::limits::{LEASE_TTL_MAX, LEASE_TTL_MIN};
+use crate::counts::Counters;
+use crate::limits::{check_list, check_ttl};
 use crate::{
-    Entry, Lease, LeaseId, Listing, Meta, MetaError, MonotonicClock, Revision, SystemMonotonic, Txn,
-    TxnOutcome, Watch,
+    Counts, Entry, Lease, LeaseId, Listing, Meta, MetaError, Revision, Seen, SharedMonotonic,
+    SystemMonotonic, Txn, TxnOutcome, Watch,
 };
 
 /// A metadata store in a directory of its own. Dropping it closes it.
@@ -50,7 +51,8 @@ struct Shared {
     image: RwLock<Image>,
     leases: Leases,
     queue: Queue,
-    clock: Arc<dyn MonotonicClock>,
+    clock: SharedMonotonic,
+    counters: Counters,
     /// Wakes watches: the newest revision, and whether there will be no more.
     news: watch::Sender<News>,
     /// Why nothing works any more.
@@ -76,23 +78,24 @@ impl fmt::Debug for Embedded {
 impl Embedded {
     /// Opens the store in `directory`, with the system's clock for leases. Blocks on the disk.
     pub fn open(directory: &Path, creation: Creation) -> Result<Self, OpenError> {
-        Self::open_with_clock(directory, creation, Arc::new(SystemMonotonic::default()))
+        Self::open_with_clock(directory, creation, Arc::new(SystemMonotonic))
     }
 
     /// Opens the store in `directory`. Blocks on the disk.
     pub fn open_with_clock(
         directory: &Path,
         creation: Creation,
-        clock: Arc<dyn MonotonicClock>,
+        clock: SharedMonotonic,
     ) -> Result<Self, OpenError> {
         let (disk, image) = disk::open(directory, creation)?;
-        let leases = Leases::restore(image.leases(), clock.elapsed());
+        let leases = Leases::restore(image.leases(), clock.now());
         let (news, _) = watch::channel(News { revision: image.revision(), ended: false });
         let shared = Arc::new(Shared {
             image: RwLock::new(image),
             leases,
             queue: Queue::new(),
             clock,
+            counters: Counters::default(),
             news,
             failed: OnceLock::new(),
         });
@@ -169,18 +172,23 @@ impl Shared {
 impl Meta for Embedded {
     async fn get(&self, key: &str) -> Result<Option<Entry>, MetaError> {
         self.shared.check()?;
+        self.shared.counters.read();
         Ok(self.shared.image.read().get(key).cloned())
     }
 
     async fn list(&self, prefix: &str) -> Result<Listing, MetaError> {
         self.shared.check()?;
+        self.shared.counters.read();
         let image = self.shared.image.read();
+        check_list(image.under(prefix).map(Entry::bytes).sum())?;
         Ok(Listing { revision: image.revision(), entries: image.under(prefix).cloned().collect() })
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, MetaError> {
         txn.check()?;
-        self.submit(|answer| Command::Txn(txn, answer)).await
+        let outcome = self.submit(|answer| Command::Txn(txn, answer)).await;
+        self.shared.counters.txn(&outcome);
+        outcome
     }
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, MetaError> {
@@ -189,23 +197,37 @@ impl Meta for Embedded {
     }
 
     async fn grant(&self, ttl: Duration) -> Result<Lease, MetaError> {
-        if ttl > LEASE_TTL_MAX {
-            return Err(MetaError::Invalid(format!(
-                "a lease of {ttl:?}, at most {LEASE_TTL_MAX:?} is allowed"
-            )));
-        }
-        let ttl = ttl.max(LEASE_TTL_MIN);
-        self.submit(|answer| Command::Grant(ttl, answer)).await
+        let ttl = check_ttl(ttl)?;
+        let asked = self.shared.clock.now();
+        let (id, ttl) = self.submit(|answer| Command::Grant(ttl, answer)).await?;
+        self.shared.counters.lease();
+        Ok(Lease { id, ttl, valid_until: asked + ttl })
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Lease, MetaError> {
         self.shared.check()?;
-        let ttl = self.shared.leases.renew(lease, self.shared.clock.elapsed());
-        ttl.map(|ttl| Lease { id: lease, ttl }).ok_or(MetaError::LeaseNotFound(lease))
+        let asked = self.shared.clock.now();
+        let ttl = self.shared.leases.renew(lease, asked).ok_or(MetaError::LeaseNotFound(lease))?;
+        self.shared.counters.keep_alive();
+        Ok(Lease { id: lease, ttl, valid_until: asked + ttl })
     }
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), MetaError> {
-        self.submit(|answer| Command::Revoke(lease, answer)).await
+        self.submit(|answer| Command::Revoke(lease, answer)).await?;
+        self.shared.counters.lease();
+        Ok(())
+    }
+
+    fn clock(&self) -> SharedMonotonic {
+        Arc::clone(&self.shared.clock)
+    }
+
+    fn seen(&self) -> Seen {
+        Seen { store: 0, revision: self.shared.image.read().revision() }
+    }
+
+    fn counts(&self) -> Counts {
+        self.shared.counters.counts()
     }
 }
 

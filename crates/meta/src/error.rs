@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{LeaseId, ValueError};
+use crate::{LeaseId, Seen, ValueError};
 
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -19,6 +19,20 @@ pub enum MetaError {
     /// The answer was lost. The transaction may or may not have been applied: read back.
     #[error("the outcome of a metadata transaction is unknown: {0}")]
     OutcomeUnknown(String),
+    /// The user or the password is not accepted.
+    #[error("the metadata store does not accept who we are: {0}")]
+    Unauthenticated(String),
+    /// The user may not do this.
+    #[error("the metadata store denies access: {0}")]
+    Denied(String),
+    /// TLS could not be agreed on: a certificate is not trusted, has expired or is missing.
+    #[error("no trusted connection to the metadata store: {0}")]
+    Untrusted(String),
+    /// The store is not the one it was, or has lost what it had.
+    #[error(
+        "the metadata store was replaced or restored from an older copy: it was {remembered}, and is {found}"
+    )]
+    Restored { remembered: Seen, found: Seen },
     /// The store is broken and answers nothing any more; the process should end.
     #[error("the metadata store failed: {0}")]
     Failed(String),
@@ -31,7 +45,7 @@ pub enum MetaError {
 }
 
 impl MetaError {
-    /// The same call may succeed later without anyone changing it.
+    /// The same call may succeed later without anyone repairing anything but the store.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Unavailable(_))
     }

@@ -4,9 +4,12 @@
 //! |---|---|---|
 //! | `cluster` | [`Cluster`]: id and incarnation | the first start, recovery |
 //! | `node/{node}` | [`Node`]: data directory and boot counter | the node, at each start |
+//! | `live/{node}` | [`Live`]: where the node is reached, what it is; leased | the node, while it runs |
+//! | `drain/{node}` | [`Drain`]: an operator wants the node spared | the controller, when told |
+//! | `frontend/{frontend}` | [`Frontend`]: where clients reach it; leased | the frontend, while it runs |
 //! | `topic/{topic}` | [`Topic`]: name, partitions, settings | create, alter, delete |
 //! | `topic-name/{name}` | [`TopicNameOwner`]: which topic has the name | create, delete |
-//! | `partition/{topic}/{number}` | [`Partition`]: leader and epoch | who makes leaders |
+//! | `partition/{topic}/{number}` | [`Partition`]: epoch, leader, replicas, ISR | the controller; the leader its ISR |
 //! | `pointer/{topic}/{number}` | [`Pointer`]: the manifest root in the bucket | the leader, at each offload |
 //! | `producer-ids` | [`ProducerIds`]: the first id not yet handed out | blocks are taken from it |
 //! | `election/{name}/{lease}` | who stands for election; the oldest leads | [`crate::election`] |
@@ -17,9 +20,9 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use tidelog_format::pointer::Pointer;
-use tidelog_model::{NodeId, PartitionId, TopicId, TopicName, TopicPartition};
+use tidelog_model::{FrontendId, NodeId, PartitionId, TopicId, TopicName, TopicPartition};
 
-use crate::value::{Cluster, Node, Partition, ProducerIds, Topic, TopicNameOwner};
+use crate::value::{Cluster, Drain, Frontend, Live, Node, Partition, ProducerIds, Topic, TopicNameOwner};
 
 pub fn cluster() -> Key<Cluster> {
     Key::new("cluster".to_owned())
@@ -31,6 +34,31 @@ pub fn node(node: NodeId) -> Key<Node> {
 
 pub fn nodes() -> Prefix<Node> {
     Prefix::new("node/".to_owned())
+}
+
+/// Exists as long as the node's lease: its absence is how a death is noticed at the latest.
+pub fn live(node: NodeId) -> Key<Live> {
+    Key::new(format!("live/{node}"))
+}
+
+pub fn live_nodes() -> Prefix<Live> {
+    Prefix::new("live/".to_owned())
+}
+
+pub fn drain(node: NodeId) -> Key<Drain> {
+    Key::new(format!("drain/{node}"))
+}
+
+pub fn drains() -> Prefix<Drain> {
+    Prefix::new("drain/".to_owned())
+}
+
+pub fn frontend(frontend: FrontendId) -> Key<Frontend> {
+    Key::new(format!("frontend/{frontend}"))
+}
+
+pub fn frontends() -> Prefix<Frontend> {
+    Prefix::new("frontend/".to_owned())
 }
 
 pub fn topic(topic: TopicId) -> Key<Topic> {
@@ -83,6 +111,17 @@ pub fn parse_partition(key: &str) -> Option<TopicPartition> {
     let topic = parts.next()?.parse().ok()?;
     let number = parts.next()?.parse().ok()?;
     parts.next().is_none().then_some(TopicPartition::new(topic, PartitionId(number)))
+}
+
+/// The node that a key of [`nodes`], [`live_nodes`] or [`drains`] is about.
+pub fn parse_node(key: &str) -> Option<NodeId> {
+    let (_, node) = key.split_once('/')?;
+    Some(NodeId(node.parse().ok()?))
+}
+
+/// The frontend that a key of [`frontends`] is about.
+pub fn parse_frontend(key: &str) -> Option<FrontendId> {
+    key.strip_prefix("frontend/")?.parse().ok()
 }
 
 /// The topic that a key of [`topics`] is about.
@@ -140,6 +179,17 @@ path_of!(Prefix);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn node_and_frontend_keys_come_back() {
+        for key in [node(NodeId(7)).to_string(), live(NodeId(7)).to_string()] {
+            assert_eq!(parse_node(&key), Some(NodeId(7)));
+        }
+        assert_eq!(parse_node("live/x"), None);
+        let id = FrontendId::from_bytes([3; 16]);
+        assert_eq!(parse_frontend(frontend(id).as_str()), Some(id));
+        assert_eq!(parse_frontend("live/7"), None);
+    }
 
     #[test]
     fn partition_keys_sort_by_number_and_come_back() {

@@ -1,34 +1,38 @@
 //! The clock that leases run on. It never jumps, and it means nothing outside this process.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Time since some moment of this process's life; never goes back.
+/// A clock that never goes back and knows nothing of the time of day.
 pub trait MonotonicClock: Send + Sync + fmt::Debug {
-    fn elapsed(&self) -> Duration;
+    fn now(&self) -> Instant;
 }
+
+/// A monotonic clock shared by everything in a process.
+pub type SharedMonotonic = Arc<dyn MonotonicClock>;
 
 /// The operating system's monotonic clock.
-#[derive(Clone, Copy, Debug)]
-pub struct SystemMonotonic(Instant);
-
-impl Default for SystemMonotonic {
-    fn default() -> Self {
-        Self(Instant::now())
-    }
-}
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemMonotonic;
 
 impl MonotonicClock for SystemMonotonic {
-    fn elapsed(&self) -> Duration {
-        self.0.elapsed()
+    fn now(&self) -> Instant {
+        Instant::now()
     }
 }
 
 /// A clock that moves only when it is told to, for tests.
-#[derive(Debug, Default)]
-pub struct ManualMonotonic(Mutex<Duration>);
+#[derive(Debug)]
+pub struct ManualMonotonic(Mutex<Instant>);
+
+impl Default for ManualMonotonic {
+    fn default() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+}
 
 impl ManualMonotonic {
     pub fn advance(&self, by: Duration) {
@@ -37,7 +41,7 @@ impl ManualMonotonic {
 }
 
 impl MonotonicClock for ManualMonotonic {
-    fn elapsed(&self) -> Duration {
+    fn now(&self) -> Instant {
         *self.0.lock()
     }
 }

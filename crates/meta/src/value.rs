@@ -5,6 +5,9 @@
 //! here is refused, not guessed at.
 
 mod cluster;
+mod drain;
+mod frontend;
+mod live;
 mod node;
 mod partition;
 mod pointer;
@@ -20,6 +23,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use cluster::Cluster;
+pub use drain::Drain;
+pub use frontend::Frontend;
+pub use live::{Live, Role};
 pub use node::Node;
 pub use partition::{Leader, Partition, Replica};
 pub use producer_ids::ProducerIds;

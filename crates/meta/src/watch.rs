@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::{Entry, Revision};
+use crate::{Entry, MetaError, Revision};
 
 /// A change to one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,22 +24,23 @@ impl Event {
     }
 }
 
-/// Everything that one transaction changed under the watch's prefix. Never empty, never split.
+/// Everything that one transaction changed under the watch's prefix. Never empty, never split; the
+/// order of its events means nothing, as no key is among them twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes {
     pub revision: Revision,
     pub events: Vec<Event>,
 }
 
-/// Why a watch ended. It has to be started anew, and after `Compacted` from a fresh listing.
+/// Why a watch ended.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum WatchError {
     /// Changes from the revision asked for on are no longer kept. List again, and watch from there.
     #[error("changes before revision {oldest} are no longer kept; list again")]
     Compacted { oldest: Revision },
-    /// The connection was lost. Watch again from the revision after the last one seen.
-    #[error("the watch was interrupted: {0}")]
-    Interrupted(String),
+    /// The store refuses to go on, for a reason that waiting does not remove.
+    #[error(transparent)]
+    Failed(MetaError),
     /// The store was closed or has failed.
     #[error("the metadata store is closed")]
     Closed,
@@ -66,8 +67,8 @@ impl Watch {
         Self(Box::new(source))
     }
 
-    /// The next transaction's changes, in the order of revisions, without gaps or repetitions.
-    /// Cancelling the call loses nothing.
+    /// The next transaction's changes, in the order of revisions, without gaps or repetitions. Waits
+    /// as long as there are none, or the store cannot be reached. Cancelling the call loses nothing.
     pub async fn next(&mut self) -> Result<Changes, WatchError> {
         self.0.next().await
     }

@@ -1,17 +1,13 @@
 //! Claims on elections.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use super::{Harness, put, soon, value};
 use crate::election::{Leadership, campaign, leader, observe, resign};
 use crate::{LeaseId, Meta, Txn, TxnOutcome};
 
-const TTL: Duration = Duration::from_secs(2);
-
-async fn grant(meta: &dyn Meta) -> LeaseId {
-    meta.grant(TTL).await.unwrap().id
+async fn grant(harness: &dyn Harness) -> LeaseId {
+    harness.meta().grant(harness.ttl()).await.unwrap().id
 }
 
 async fn stand(meta: &dyn Meta, election: &str, lease: LeaseId, name: &'static str) -> Leadership {
@@ -25,7 +21,7 @@ async fn write_as(meta: &dyn Meta, leadership: &Leadership, key: &str) -> TxnOut
 pub async fn the_first_candidate_leads_and_hands_over_when_it_resigns(harness: &dyn Harness) {
     let meta = harness.meta();
     assert_eq!(leader(&*meta, "resign").await.unwrap(), None);
-    let (first_lease, second_lease) = (grant(&*meta).await, grant(&*meta).await);
+    let (first_lease, second_lease) = (grant(harness).await, grant(harness).await);
     let first = stand(&*meta, "resign", first_lease, "first").await;
     // Standing again under the same lease is the same leadership.
     assert_eq!(stand(&*meta, "resign", first_lease, "first").await, first);
@@ -46,10 +42,10 @@ pub async fn the_first_candidate_leads_and_hands_over_when_it_resigns(harness: &
 
 pub async fn a_dead_leader_is_followed_and_fenced(harness: &dyn Harness) {
     let meta = harness.meta();
-    let first_lease = grant(&*meta).await;
+    let first_lease = grant(harness).await;
     let dead = stand(&*meta, "dead", first_lease, "dead").await;
-    harness.advance(TTL * 2).await;
-    let second_lease = grant(&*meta).await;
+    harness.advance(harness.ttl()).await;
+    let second_lease = grant(harness).await;
     let heir = stand(&*meta, "dead", second_lease, "heir").await;
     assert!(heir.token() > dead.token());
     assert!(matches!(write_as(&*meta, &dead, "dead/x").await, TxnOutcome::Conflict(_)));
@@ -60,7 +56,7 @@ pub async fn an_observer_sees_each_leader(harness: &dyn Harness) {
     let meta = harness.meta();
     let mut observer = observe(&*meta, "seen");
     assert_eq!(soon("the start", observer.next()).await.unwrap(), None);
-    let lease = grant(&*meta).await;
+    let lease = grant(harness).await;
     let leadership = stand(&*meta, "seen", lease, "one").await;
     let seen = soon("the leader", observer.next()).await.unwrap().unwrap();
     assert_eq!((seen.token, &*seen.value), (leadership.token(), &b"one"[..]));

@@ -51,6 +51,9 @@ pub async fn every_comparison_holds_only_when_it_is_true(harness: &dyn Harness) 
         Compare::Exists { key: none() },
         Compare::CreateRevision { key: key(), revision },
         Compare::CreateRevision { key: none(), revision: created },
+        Compare::CreateRevision { key: none(), revision: Revision::NONE },
+        Compare::ModRevision { key: none(), revision: Revision::NONE },
+        Compare::ModRevision { key: key(), revision: Revision::NONE },
         Compare::ModRevision { key: key(), revision: created },
         Compare::ModRevision { key: none(), revision },
         Compare::ValueIs { key: key(), value: one },
@@ -86,9 +89,21 @@ pub async fn a_transaction_is_one_revision(harness: &dyn Harness) {
 
 pub async fn a_transaction_that_changes_nothing_leaves_the_revision(harness: &dyn Harness) {
     let meta = harness.meta();
+    for nothing in [vec![], vec![delete("nothing/b")]] {
+        // Others may change something at the same time; but not always.
+        let mut attempts = 0..100;
+        let unchanged = loop {
+            let revision = commit(&*meta, [put("nothing/a", "1")]).await;
+            if commit(&*meta, nothing.clone()).await == revision {
+                break true;
+            }
+            if attempts.next().is_none() {
+                break false;
+            }
+        };
+        assert!(unchanged, "{nothing:?}");
+    }
     let revision = commit(&*meta, [put("nothing/a", "1")]).await;
-    assert_eq!(commit(&*meta, [delete("nothing/b")]).await, revision);
-    assert_eq!(commit(&*meta, []).await, revision);
     // The same value again is a change all the same.
     assert!(commit(&*meta, [put("nothing/a", "1")]).await > revision);
 }
@@ -105,6 +120,60 @@ pub async fn a_listing_is_ordered_and_holds_its_prefix_only(harness: &dyn Harnes
     assert_eq!(keys, ["list/a/1", "list/a/2", "list/b"]);
     assert!(listing.revision >= revision);
     assert!(meta.list("list/c").await.unwrap().entries.is_empty());
+}
+
+pub async fn a_listing_of_many_entries_is_of_one_revision(harness: &dyn Harness) {
+    const KEYS: usize = 3000;
+    let meta = harness.meta();
+    let keys: Vec<_> = (0..KEYS).map(|i| format!("many/{i:04}")).collect();
+    for chunk in keys.chunks(TXN_OPS_MAX) {
+        commit(&*meta, chunk.iter().map(|key| put(key, "before"))).await;
+    }
+    // The last key changes while the listing goes on; first and last key tell of the same moment.
+    let listing = async {
+        for _ in 0..5 {
+            let listing = meta.list("many/").await.unwrap();
+            assert_eq!(listing.entries.len(), KEYS);
+            assert!(listing.entries.is_sorted_by(|a, b| a.key < b.key));
+            assert!(listing.entries.iter().all(|entry| entry.mod_revision <= listing.revision));
+            assert_eq!(listing.entries[0].value, listing.entries[KEYS - 1].value);
+        }
+    };
+    let writing = async {
+        for round in 0..20 {
+            let value = round.to_string();
+            commit(&*meta, [put(&keys[0], &value), put(&keys[KEYS - 1], &value)]).await;
+        }
+    };
+    futures::join!(listing, writing);
+    let large = Op::Put { key: "large/".into(), value: vec![7; VALUE_BYTES_MAX].into(), lease: None };
+    for i in 0..12 {
+        let Op::Put { value, lease, .. } = large.clone() else { unreachable!() };
+        commit(&*meta, [Op::Put { key: format!("large/{i}"), value, lease }]).await;
+    }
+    let listing = meta.list("large/").await.unwrap();
+    assert!(listing.entries.len() == 12 && listing.entries.iter().all(|e| e.value.len() == VALUE_BYTES_MAX));
+}
+
+pub async fn what_was_seen_and_asked_is_counted(harness: &dyn Harness) {
+    let meta = harness.meta();
+    let before = meta.counts();
+    let revision = commit(&*meta, [put("counted/a", "1")]).await;
+    assert!(meta.seen().revision >= revision);
+    assert_conflict(&*meta, Compare::Absent { key: "counted/a".into() }).await;
+    meta.get("counted/a").await.unwrap();
+    meta.list("counted/").await.unwrap();
+    let lease = meta.grant(harness.ttl()).await.unwrap();
+    meta.keep_alive(lease.id).await.unwrap();
+    meta.revoke(lease.id).await.unwrap();
+    let mut watch = meta.watch("counted/", revision).await.unwrap();
+    assert_eq!(watch.next().await.unwrap().revision, revision);
+    let (after, seen) = (meta.counts(), meta.seen());
+    // Others may use the same store at the same time.
+    assert!(after.writes >= before.writes + 3 && after.conflicts > before.conflicts);
+    assert!(after.reads >= before.reads + 2 && after.keep_alives > before.keep_alives);
+    assert!(after.changes > before.changes);
+    assert!(seen.revision >= revision && seen.store == meta.seen().store);
 }
 
 pub async fn what_breaks_a_limit_is_refused_and_changes_nothing(harness: &dyn Harness) {

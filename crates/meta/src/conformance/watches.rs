@@ -63,6 +63,25 @@ pub async fn a_watch_waits_for_what_has_not_happened_yet(harness: &dyn Harness) 
     assert_eq!(changes.revision, revision);
 }
 
+pub async fn a_watch_delivers_large_transactions_whole(harness: &dyn Harness) {
+    const TXNS: u8 = 3;
+    const PARTS: usize = 100;
+    let meta = harness.meta();
+    let start = meta.list("whole/").await.unwrap().revision;
+    // About a mebibyte each, and several at once in what the store sends.
+    let value = "v".repeat(10_000);
+    let mut revisions = Vec::new();
+    for _ in 0..TXNS {
+        let keys = (0..PARTS).map(|i| put(&format!("whole/{i:03}"), &value));
+        revisions.push(commit(&*meta, keys).await);
+    }
+    let mut watch = meta.watch("whole/", start.next()).await.unwrap();
+    for revision in revisions {
+        let changes = next(&mut watch).await;
+        assert_eq!((changes.revision, changes.events.len()), (revision, PARTS));
+    }
+}
+
 pub async fn a_watch_behind_a_compaction_is_told_to_list_again(harness: &dyn Harness) {
     let meta = harness.meta();
     let first = commit(&*meta, [put("compact/a", "1")]).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::image::Image;
-use crate::{Changes, Compare, Entry, Event, Lease, LeaseId, MetaError, Op, Revision, Txn, TxnOutcome};
+use crate::{Changes, Compare, Entry, Event, LeaseId, MetaError, Op, Revision, Txn, TxnOutcome};
 
 #[derive(Debug)]
 pub(super) struct Draft {
@@ -83,11 +83,11 @@ impl Draft {
         Ok(TxnOutcome::Committed(self.revision))
     }
 
-    pub(super) fn grant(&mut self, ttl: Duration) -> Lease {
+    pub(super) fn grant(&mut self, ttl: Duration) -> LeaseId {
         self.last_lease += 1;
         let id = LeaseId(self.last_lease);
         self.leases.insert(id, Some(ttl));
-        Lease { id, ttl }
+        id
     }
 
     /// Ends a lease and removes its keys, all at one revision.

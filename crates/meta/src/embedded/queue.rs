@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::{Lease, LeaseId, MetaError, Txn, TxnOutcome};
+use crate::{LeaseId, MetaError, Txn, TxnOutcome};
 
 /// Most commands that wait; whoever comes next waits to queue.
 const QUEUE_COMMANDS_MAX: usize = 1024;
@@ -17,7 +17,7 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, MetaError>>;
 #[derive(Debug)]
 pub(super) enum Command {
     Txn(Txn, Answer<TxnOutcome>),
-    Grant(Duration, Answer<Lease>),
+    Grant(Duration, Answer<(LeaseId, Duration)>),
     Revoke(LeaseId, Answer<()>),
 }
 

@@ -32,6 +32,7 @@ impl WatchSource for Watcher {
             match self.shared.image.read().since(self.next, &self.prefix) {
                 Since::Changes(changes) => {
                     self.next = changes.revision.next();
+                    self.shared.counters.change();
                     return Ok(changes);
                 }
                 Since::Nothing { next } => self.next = next,

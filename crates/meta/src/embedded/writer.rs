@@ -2,13 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::disk::Disk;
 use super::draft::Draft;
 use super::image::Image;
 use super::queue::{Answer, Command, Taken};
 use super::{News, Shared};
-use crate::{Lease, LeaseId, MetaError, TxnOutcome};
+use crate::{LeaseId, MetaError, TxnOutcome};
 
 /// Most commands in one commit.
 const GROUP_COMMANDS_MAX: usize = 256;
@@ -21,7 +22,7 @@ pub(super) struct Writer {
 /// An answer that waits for the commit.
 enum Reply {
     Txn(Answer<TxnOutcome>, Result<TxnOutcome, MetaError>),
-    Grant(Answer<Lease>, Lease),
+    Grant(Answer<(LeaseId, Duration)>, LeaseId, Duration),
     Revoke(Answer<()>, LeaseId),
 }
 
@@ -49,17 +50,17 @@ impl Writer {
     /// Works until the queue is closed (`None`) or the disk fails (the reason).
     fn work(&mut self) -> Option<String> {
         loop {
-            let wait = self.shared.leases.next_end(self.shared.clock.elapsed());
+            let wait = self.shared.leases.next_end(self.shared.clock.now());
             let Taken::Commands(commands) = self.shared.queue.take(GROUP_COMMANDS_MAX, wait) else {
                 return None;
             };
-            let ended = self.shared.leases.take_ended(self.shared.clock.elapsed());
+            let ended = self.shared.leases.take_ended(self.shared.clock.now());
             let (draft, replies) = self.draft(&ended, commands);
             if draft.is_empty() {
                 self.answer(replies);
             } else if let Err(reason) = self.disk.reserve(&draft) {
                 tracing::warn!(reason, "the metadata cannot be changed now");
-                self.shared.leases.put_back(&ended, self.shared.clock.elapsed());
+                self.shared.leases.put_back(&ended, self.shared.clock.now());
                 refuse(replies, &MetaError::Unavailable(reason));
             } else if let Err(reason) = self.commit(draft) {
                 refuse(replies, &MetaError::OutcomeUnknown(reason.clone()));
@@ -94,10 +95,10 @@ impl Writer {
             // Whoever asked may be gone, which is fine.
             match reply {
                 Reply::Txn(answer, outcome) => drop(answer.send(outcome)),
-                Reply::Grant(answer, lease) => {
+                Reply::Grant(answer, lease, ttl) => {
                     // Its time begins now: the commit may have taken long.
-                    self.shared.leases.begin(lease.id, lease.ttl, self.shared.clock.elapsed());
-                    drop(answer.send(Ok(lease)));
+                    self.shared.leases.begin(lease, ttl, self.shared.clock.now());
+                    drop(answer.send(Ok((lease, ttl))));
                 }
                 Reply::Revoke(answer, lease) => {
                     self.shared.leases.end(lease);
@@ -111,7 +112,7 @@ impl Writer {
 fn apply(draft: &mut Draft, image: &Image, command: Command) -> Reply {
     match command {
         Command::Txn(txn, answer) => Reply::Txn(answer, draft.txn(image, txn)),
-        Command::Grant(ttl, answer) => Reply::Grant(answer, draft.grant(ttl)),
+        Command::Grant(ttl, answer) => Reply::Grant(answer, draft.grant(ttl), ttl),
         Command::Revoke(lease, answer) => {
             draft.revoke(image, lease);
             Reply::Revoke(answer, lease)
@@ -125,7 +126,7 @@ fn refuse(replies: Vec<Reply>, error: &MetaError) {
     for reply in replies {
         match reply {
             Reply::Txn(answer, _) => drop(answer.send(Err(error.clone()))),
-            Reply::Grant(answer, _) => drop(answer.send(Err(error.clone()))),
+            Reply::Grant(answer, ..) => drop(answer.send(Err(error.clone()))),
             Reply::Revoke(answer, _) => drop(answer.send(Err(error.clone()))),
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tidelog_model::{DirectoryId, LeaderEpoch, NodeId};
 
-use super::JsonValue;
+use super::{JsonValue, Topic};
 
 /// A partition's leadership and replicas.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -11,12 +11,23 @@ pub struct Partition {
     /// Raised in the transaction that names a new leader; everything the leader does is fenced by it.
     pub epoch: LeaderEpoch,
     pub leader: Option<Leader>,
-    /// Where replicas belong, the preferred leader first.
+    /// Where replicas belong, the preferred leader first. While a reassignment is under way, both those
+    /// that come and those that go are among them.
     #[serde(default)]
     pub replicas: Vec<NodeId>,
     /// Which replicas have every acknowledged record.
     #[serde(default)]
     pub isr: Vec<Replica>,
+    /// Which of the replicas a reassignment adds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adding: Vec<NodeId>,
+    /// Which of the replicas a reassignment removes, once those that it adds are in sync.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removing: Vec<NodeId>,
+    /// The newest epoch that an operator began with a leader from outside the ISR: what was acknowledged
+    /// before it may be lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unclean_epoch: Option<LeaderEpoch>,
 }
 
 /// Leadership belongs to one start of one data directory: a node that restarted never resumes an epoch.
@@ -42,12 +53,44 @@ impl Partition {
             epoch: self.epoch.next(),
             leader: Some(leader),
             replicas: vec![leader.node],
-            isr: vec![Replica { node: leader.node, directory: leader.directory }],
+            isr: vec![leader.replica()],
+            adding: Vec::new(),
+            removing: Vec::new(),
+            unclean_epoch: self.unclean_epoch,
         }
+    }
+
+    /// Below how many in-sync replicas this partition takes no writes, and its ISR never shrinks: what
+    /// the topic says, but no more than the replicas that are not still on their way in. So a topic
+    /// whose replication factor is raised stays writable while the new replicas fill.
+    pub fn isr_floor(&self, topic: &Topic) -> usize {
+        let settled = self.replicas.len().saturating_sub(self.adding.len()).max(1);
+        (topic.isr_floor() as usize).min(settled)
+    }
+
+    /// Whether a reassignment is under way.
+    pub fn is_moving(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
+}
+
+impl Leader {
+    /// The replica that this leader is, among the in-sync ones.
+    pub fn replica(&self) -> Replica {
+        Replica { node: self.node, directory: self.directory }
     }
 }
 
 impl JsonValue for Partition {
     const NAME: &'static str = "partition";
-    const VERSION: u32 = 1;
+    /// Version 1 knew no reassignment: a program of that time would drop its fields when it writes back.
+    const VERSION: u32 = 2;
+
+    fn check(&self) -> Result<(), String> {
+        let strangers = self.adding.iter().chain(&self.removing).find(|node| !self.replicas.contains(node));
+        match strangers {
+            Some(node) => Err(format!("node {node} is being moved and is no replica")),
+            None => Ok(()),
+        }
+    }
 }

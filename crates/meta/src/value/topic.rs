@@ -12,6 +12,9 @@ use super::JsonValue;
 pub struct Topic {
     pub name: TopicName,
     pub partitions: u32,
+    /// How many replicas each partition is meant to have.
+    #[serde(default = "one")]
+    pub replication_factor: u32,
     /// The settings that differ from the defaults, in Kafka's names.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
@@ -22,11 +25,28 @@ pub struct Topic {
     pub deleted: Option<TimestampMs>,
 }
 
+const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+
+fn one() -> u32 {
+    1
+}
+
 impl Topic {
     pub fn new(name: TopicName, partitions: u32, config: &TopicConfig, created: TimestampMs) -> Self {
-        let mut topic = Self { name, partitions, config: BTreeMap::new(), created, deleted: None };
+        let mut topic =
+            Self { name, partitions, replication_factor: 1, config: BTreeMap::new(), created, deleted: None };
         topic.set_config(config);
         topic
+    }
+
+    /// How many in-sync replicas an acknowledged record needs, and below which an ISR never shrinks:
+    /// `min.insync.replicas` where it is set, else two when there are three replicas or more.
+    pub fn isr_floor(&self) -> u32 {
+        match self.config.get(MIN_INSYNC_REPLICAS) {
+            Some(_) => self.config().min_insync_replicas,
+            None if self.replication_factor >= 3 => 2,
+            None => 1,
+        }
     }
 
     /// The whole configuration.
@@ -45,9 +65,13 @@ impl Topic {
 
 impl JsonValue for Topic {
     const NAME: &'static str = "topic";
-    const VERSION: u32 = 1;
+    /// Version 1 knew one replica only.
+    const VERSION: u32 = 2;
 
     fn check(&self) -> Result<(), String> {
+        if self.replication_factor == 0 {
+            return Err("the replication factor is 0".to_owned());
+        }
         let join = |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         TopicConfig::default().with(&self.config).map(drop).map_err(join)
     }
