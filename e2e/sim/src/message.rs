@@ -1,0 +1,71 @@
+//! Everything that travels.
+
+use tidelog_model::{DirectoryId, LeaderEpoch, Offset};
+use tidelog_replica::{Ack, Lead, Pushed, Refusal};
+
+use crate::log::{Batch, Origin};
+use crate::metadata::{Request, Response};
+
+/// Numbers one question, for ever: an answer finds its question, or nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CallId(pub u64);
+
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    Peer { partition: usize, peer: Peer },
+    Ask { call: CallId, request: Request },
+    Answer { call: CallId, response: Response },
+    Ping { round: u64 },
+    Pong { round: u64, pong: Pong },
+    Client { call: CallId, partition: usize, request: ClientRequest },
+    Reply { call: CallId, reply: Reply },
+}
+
+/// What replicas say to each other. A pushed span brings its bytes.
+#[derive(Clone, Debug)]
+pub(crate) enum Peer {
+    Lead(Lead),
+    Pushed(Pushed, Option<Batch>),
+    Ack(Ack),
+    Refusal(Refusal),
+}
+
+/// What a store tells the controller.
+#[derive(Clone, Debug)]
+pub(crate) struct Pong {
+    pub(crate) directory: DirectoryId,
+    pub(crate) boot: u64,
+    pub(crate) partitions: Vec<Report>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report {
+    pub(crate) last_epoch: LeaderEpoch,
+    pub(crate) log_end: Offset,
+    /// The epoch that this store leads by the record and has given up.
+    pub(crate) resigned: Option<LeaderEpoch>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ClientRequest {
+    Produce { count: u32, value: u32, origin: Option<Origin> },
+    Fetch { from: Offset },
+    Latest,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    Acknowledged {
+        base: Offset,
+    },
+    /// Nothing was appended.
+    Refused,
+    /// It was appended and may or may not stay.
+    OutcomeUnknown,
+    Fetched {
+        batches: Vec<Batch>,
+    },
+    Latest {
+        end: Offset,
+    },
+}
