@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tidelog_format::journal::{
-    BLOCK_BYTES, FileHeader, Footer, FrameHeader, GroupHeader, PartitionCheckpoint, Salt, Trailer, read_entries,
+    BLOCK_BYTES, ExtentSlot, FileHeader, Footer, FrameHeader, GroupHeader, PartitionCheckpoint, Salt, Trailer, read_entries,
 };
 use tidelog_model::{PartitionId, TopicId, TopicPartition};
 
@@ -11,6 +11,7 @@ const SALT: Salt = Salt([0; 16]);
 
 fuzz_target!(|data: &[u8]| {
     let _ = FileHeader::decode(data);
+    let _ = ExtentSlot::decode(data);
     let _ = GroupHeader::decode(data, SALT, 0);
     let _ = FrameHeader::decode(data, SALT, 0);
     let _ = FrameHeader::verify(data, SALT, 0);

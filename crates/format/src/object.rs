@@ -225,8 +225,13 @@ fn sections<'a>(
         if found.last().is_some_and(|last| last.tag >= tag) {
             return Err(rest.invalid("the list of sections", "is not in order"));
         }
-        if flags & REQUIRED != 0 && !known.contains(&tag) {
+        let is_known = known.contains(&tag);
+        if flags & REQUIRED != 0 && !is_known {
             return Err(DecodeError::RequiredSection { what, tag });
+        }
+        // Newer software adds tags above the old ones; only so can they be carried along.
+        if !is_known && known.iter().any(|known| *known > tag) {
+            return Err(rest.invalid("the list of sections", "has an unknown one among the known"));
         }
         found.push(RawSection { tag, bytes });
     }
@@ -258,6 +263,16 @@ mod tests {
         assert_eq!(object.extra(&[1]), vec![Section { tag: 9, bytes: Bytes::from_static(b"nine") }]);
         let missing = DecodeError::MissingSection { what: "test object", tag: 2 };
         assert_eq!(object.required(2).unwrap_err(), missing);
+    }
+
+    #[test]
+    fn an_unknown_section_among_the_known_is_refused() {
+        let mut writer = ObjectWriter::new(KIND, 0);
+        writer.optional(0, |out| out.put_u8(1));
+        writer.required(1, |out| out.put_u8(2));
+        let bytes = writer.finish();
+        assert!(matches!(Object::open(KIND, &bytes, &[1]), Err(DecodeError::Invalid { .. })));
+        assert!(Object::open(KIND, &bytes, &[0, 1]).is_ok());
     }
 
     #[test]

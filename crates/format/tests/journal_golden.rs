@@ -4,13 +4,14 @@ mod samples;
 
 use tidelog_format::batch;
 use tidelog_format::journal::{
-    BLOCK_BYTES, CheckpointEnd, Entry, FRAME_HEADER_BYTES, FileHeader, Footer, FooterBuilder, FrameHeader,
-    FrameKind, GROUP_HEADER_BYTES, GroupHeader, PartitionCheckpoint, Salt, Trailer, Truncation, align_up,
-    encode_incarnation, read_entries,
+    BLOCK_BYTES, CheckpointEnd, EXTENT_FILE_BYTES, Entry, Extent, ExtentSlot, FRAME_HEADER_BYTES, FileHeader,
+    Footer, FooterBuilder, FrameHeader, FrameKind, GROUP_HEADER_BYTES, GroupHeader, PartitionCheckpoint,
+    Salt, Trailer, Truncation, align_up, encode_incarnation, read_entries,
 };
 use tidelog_model::{Incarnation, LeaderEpoch, Offset, PartitionId, TimestampMs, TopicId, TopicPartition};
 
 const GOLDEN: &[u8] = include_bytes!("golden/journal/sealed.v1.wal");
+const GOLDEN_EXTENT: &[u8] = include_bytes!("golden/journal/extent.v1");
 const BATCH: &[u8] = include_bytes!("golden/batch/tidelog-none.bin");
 const SALT: Salt = Salt(*b"a golden salt 16");
 const SEQUENCE: u64 = 7;
@@ -158,4 +159,20 @@ fn journal_footer_reads_as_ever() {
     let [span] = &footer.spans[..] else { panic!("one span") };
     let entries = &GOLDEN[trailer.entry_position(span.first_entry) as usize..];
     assert_eq!(read_entries(span, SALT, entries).unwrap(), [entry()]);
+}
+
+const SLOTS: [ExtentSlot; 2] = [
+    ExtentSlot { generation: 3, extent: Extent { first: 2, last: 9 } },
+    ExtentSlot { generation: 2, extent: Extent { first: 2, last: 8 } },
+];
+
+#[test]
+fn journal_extent_is_written_and_read_as_ever() {
+    let mut written = vec![0; EXTENT_FILE_BYTES];
+    for (slot, block) in SLOTS.iter().zip(written.chunks_mut(BLOCK_BYTES)) {
+        slot.encode(block.first_chunk_mut().unwrap());
+    }
+    assert!(written == GOLDEN_EXTENT);
+    let read: Vec<_> = GOLDEN_EXTENT.chunks(BLOCK_BYTES).map(ExtentSlot::decode).collect();
+    assert_eq!(read, SLOTS.map(Ok));
 }

@@ -293,3 +293,28 @@ proptest! {
         let _ = read_header(&bytes);
     }
 }
+
+/// What fuzzing found.
+const FOUND: &[&[u8]] = &[include_bytes!("found/object_decode/root-with-section-0")];
+
+/// What `fuzz/fuzz_targets/object_decode.rs` choked on once, read the way it reads: with length and
+/// checksum made right.
+#[test]
+fn what_fuzzing_found_is_refused_or_survives_being_written_again() {
+    for found in FOUND {
+        let mut bytes = found.to_vec();
+        let length = bytes.len();
+        bytes[12..16].copy_from_slice(&(length as u32).to_be_bytes());
+        let checksum = tidelog_format::checksum::crc32c(&bytes[..length - 4]);
+        bytes[length - 4..].copy_from_slice(&checksum.to_be_bytes());
+        if let Ok(root) = Root::decode(&bytes) {
+            assert_eq!(Root::decode(&root.encode()), Ok(root));
+        }
+        if let Ok(group) = Group::decode(&bytes) {
+            assert_eq!(Group::decode(&group.encode()), Ok(group));
+        }
+        if let Ok((of, state)) = PartitionState::decode_any(&bytes) {
+            assert_eq!(PartitionState::decode(&state.encode(of), of), Ok(state));
+        }
+    }
+}

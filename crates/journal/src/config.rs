@@ -18,10 +18,10 @@ pub enum Direct {
     Off,
 }
 
-/// What to do when opening finds records damaged that are still wanted.
+/// What to do when opening finds records damaged that are still wanted, or files missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnDamage {
-    /// Fail with [`OpenError::Corrupt`], which names the place.
+    /// Fail with [`OpenError::Corrupt`] or [`OpenError::MissingFile`], which name the place.
     #[default]
     Refuse,
     /// Go on without them: reads of them fail, and the report lists them. Whoever chooses this

@@ -1,7 +1,7 @@
 //! What can go wrong, by operation.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -33,12 +33,28 @@ pub enum OpenError {
         describe(*.partition)
     )]
     Corrupt { path: PathBuf, position: u64, partition: Option<(TopicPartition, Offset)>, reason: String },
-    #[error("{path} is missing, but older and newer journal files are there")]
-    MissingFile { path: PathBuf },
+    /// Files that hold records, or may, are not there.
+    #[error(
+        "{path} is missing: the journal must have the files {first} to {last}{}; put what is missing back (is \
+         everything mounted?), or open with quarantine to go on without what it held",
+        recorded(extent.as_deref())
+    )]
+    MissingFile {
+        /// The first that is missing.
+        path: PathBuf,
+        first: u64,
+        last: u64,
+        /// The file that says so. Without one there is a gap between the files.
+        extent: Option<PathBuf>,
+    },
 }
 
 fn describe(partition: Option<(TopicPartition, Offset)>) -> String {
     partition.map(|(tp, offset)| format!(" (partition {tp}, offset {offset})")).unwrap_or_default()
+}
+
+fn recorded(extent: Option<&Path>) -> String {
+    extent.map(|path| format!(", says {}", path.display())).unwrap_or_default()
 }
 
 impl OpenError {

@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use crate::append::{Append, Done, Reservation};
 use crate::config::JournalConfig;
 use crate::error::{AppendError, Fatal, OpenError, ReadError};
+use crate::extent::ExtentFile;
 use crate::files::{Bin, Files};
 use crate::index::{Index, Local, Source};
 use crate::keeper::{self, Keeper, WakeKeeper};
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) keeper: Keeper,
     pub(crate) bin: Arc<Bin>,
+    pub(crate) extent: ExtentFile,
     pub(crate) readers: Readers,
     pub(crate) checkpoints: Arc<dyn Checkpoints>,
     pub(crate) counters: Counters,
@@ -125,6 +127,7 @@ impl Journal {
             queue: Queue::default(),
             keeper,
             bin,
+            extent: recovered.extent,
             readers: Readers::new(),
             checkpoints,
             counters: Counters::default(),
@@ -231,6 +234,11 @@ impl Journal {
         self.shared().index.local(partition)
     }
 
+    /// [`Local::start`] alone.
+    pub fn local_start(&self, partition: TopicPartition) -> Option<Offset> {
+        self.shared().index.local_start(partition)
+    }
+
     /// Everything of the partition below `tiered_end` is in the bucket: it may leave the disk. Only
     /// ever moves up. Not kept over a restart: whoever knows says it again.
     pub fn set_covered(&self, partition: TopicPartition, tiered_end: Offset) {
@@ -285,6 +293,15 @@ impl Journal {
             Ok(()) => Ok(()),
             Err(_) => Err(self.shared().failed.borrow().clone().map_or(AppendError::Closed, Into::into)),
         }
+    }
+
+    /// Bytes of sealed files that cannot go before more gets into the bucket, for each has something
+    /// that only the hot tier has. (A file of which that is little may go all the same, after what it
+    /// has was copied.) Goes through all partitions: for whoever looks now and then.
+    pub fn pinned_bytes(&self) -> u64 {
+        let shared = self.shared();
+        let pinned = shared.index.pinned_files();
+        pinned.into_iter().filter_map(|file| shared.files.get(file)).map(|file| file.bytes()).sum()
     }
 
     pub fn stats(&self) -> JournalStats {

@@ -19,6 +19,7 @@ mod config;
 pub mod directory;
 mod disk;
 mod error;
+mod extent;
 mod files;
 mod index;
 mod journal;

@@ -126,6 +126,24 @@ async fn much_that_is_uncovered_keeps_its_file() {
 }
 
 #[tokio::test]
+async fn pinned_is_what_cannot_go_before_more_is_covered() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::open(dir.path());
+    assert_eq!(fixture.journal.pinned_bytes(), 0);
+    fixture.fill(2, 200, 4 * KIB).await;
+    let all = fixture.journal.pinned_bytes();
+    assert!(all >= 2 * FILE && all < fixture.journal.stats().disk_bytes, "{all}");
+    // One partition alone frees no file: the other has something in each.
+    fixture.journal.set_covered(tp(0), fixture.owner.end(tp(0)));
+    assert_eq!(fixture.journal.pinned_bytes(), all);
+    fixture.journal.set_covered(tp(1), Offset(fixture.owner.end(tp(1)).0 / 2));
+    let half = fixture.journal.pinned_bytes();
+    assert!(half > 0 && half < all, "{half} of {all}");
+    fixture.journal.set_covered(tp(1), fixture.owner.end(tp(1)));
+    assert_eq!(fixture.journal.pinned_bytes(), 0);
+}
+
+#[tokio::test]
 async fn eviction_hides_at_once_and_frees_the_files_when_nothing_else_is_in_them() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::open(dir.path());

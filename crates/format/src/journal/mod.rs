@@ -14,6 +14,7 @@
 //! behind, or what a disk put in the wrong place, passes for nothing. `docs/formats/journal.md` has
 //! the rest.
 
+mod extent;
 mod file;
 mod footer;
 mod frame;
@@ -23,6 +24,7 @@ mod payload;
 #[cfg(test)]
 mod tests;
 
+pub use extent::{EXTENT_FILE_BYTES, EXTENT_SLOT_BYTES, Extent, ExtentSlot};
 pub use file::{FILE_HEADER_BYTES, FileHeader};
 pub use footer::{
     ENTRY_BYTES, Entry, Footer, FooterBuilder, SPAN_BYTES, Span, TRAILER_BYTES, TRUNCATION_BYTES, Trailer,

@@ -246,6 +246,7 @@ proptest! {
     fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), position in any::<u32>()) {
         let position = u64::from(position);
         let _ = FileHeader::decode(&bytes);
+        let _ = ExtentSlot::decode(&bytes);
         let _ = GroupHeader::decode(&bytes, SALT, position);
         let _ = FrameHeader::verify(&bytes, SALT, position);
         let _ = Trailer::peek(&bytes, position);

@@ -4,12 +4,13 @@
 //! look-up, never across a disk operation.
 
 mod cache;
+mod open;
 mod partition;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
@@ -178,6 +179,11 @@ impl Index {
         self.with(partition, Partition::local).flatten()
     }
 
+    /// The first offset that is here; `None` when no batch is.
+    pub(crate) fn local_start(&self, partition: TopicPartition) -> Option<Offset> {
+        self.with(partition, |p| p.has_batches().then(|| p.local_start())).flatten()
+    }
+
     pub(crate) fn set_covered(&self, partition: TopicPartition, tiered_end: Offset) {
         let mut shard = self.shard(partition).write();
         if let Some(found) = shard.get_mut(&partition) {
@@ -235,6 +241,17 @@ impl Index {
                 }
             }
         }
+    }
+
+    /// The sealed files that have something only the hot tier has.
+    pub(crate) fn pinned_files(&self) -> BTreeSet<u64> {
+        let mut files = BTreeSet::new();
+        for shard in &self.shards {
+            for entry in shard.read().values() {
+                files.extend(entry.pinned_files());
+            }
+        }
+        files
     }
 
     /// Whether anything that is still wanted lies in the open file, and when its oldest was appended.

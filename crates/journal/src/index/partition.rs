@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tidelog_format::journal::{Entry, FrameHeader, FrameKind, Span};
 use tidelog_model::{Offset, TimestampMs};
 
+use super::open::OpenEntries;
 use super::{Added, IndexCache, Local, OpenUse};
 
 /// What remembering a batch costs beside its bytes.
@@ -107,7 +108,7 @@ pub(crate) struct Partition {
     pieces: VecDeque<Piece>,
     /// In the open file: ascending. Where a piece has the same offsets, these count: they are copies
     /// out of a file that is about to go.
-    open: Vec<Entry>,
+    open: OpenEntries,
     open_file: u64,
     /// The newest batches, without a gap up to `end`.
     tail: VecDeque<TailBatch>,
@@ -124,6 +125,12 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
+    /// The sealed files that have something only the hot tier has.
+    pub(crate) fn pinned_files(&self) -> impl Iterator<Item = u64> + '_ {
+        let from = self.covered.max(self.floor);
+        self.pieces.iter().rev().take_while(move |piece| piece.end > from).map(|piece| piece.file)
+    }
+
     pub(crate) fn end(&self) -> Offset {
         self.end
     }
@@ -143,7 +150,7 @@ impl Partition {
     /// The entries of the open file that reach past `from`. What was evicted stays until the file is
     /// sealed, for its footer has no gaps.
     fn open_from(&self, from: Offset) -> &[Entry] {
-        &self.open[self.open.partition_point(|entry| entry.next_offset() <= from)..]
+        &self.open[self.open.place_of(from)..]
     }
 
     /// First offset that is here; the end when nothing is.
@@ -226,7 +233,7 @@ impl Partition {
     /// Takes in a copy of a batch that an older file has too. Returns whether it may begin a span.
     fn insert_copy(&mut self, file: u64, entry: Entry) -> bool {
         self.open_file = file;
-        let at = self.open.partition_point(|other| other.next_offset() <= entry.base_offset);
+        let at = self.open.place_of(entry.base_offset);
         let overlaps = self.open.get(at).is_some_and(|other| other.base_offset < entry.next_offset());
         if overlaps || entry.next_offset() <= self.floor {
             return false;
@@ -269,9 +276,7 @@ impl Partition {
         if let Some(last) = self.pieces.back_mut() {
             last.end = last.end.min(end);
         }
-        while self.open.last().is_some_and(|entry| entry.next_offset() > end) {
-            self.open.pop();
-        }
+        self.open.truncate(end);
         while self.tail.back().is_some_and(|batch| batch.next > end) {
             let batch = self.tail.pop_back().expect("there is a last one");
             self.tail_bytes -= batch.cost();
@@ -388,7 +393,7 @@ impl Partition {
         if wanted.start < self.local_start() || wanted.start >= self.end {
             return Found::NotLocal;
         }
-        let at = self.open.partition_point(|entry| entry.next_offset() <= wanted.start);
+        let at = self.open.place_of(wanted.start);
         if self.open.get(at).is_some_and(|entry| entry.base_offset <= wanted.start) {
             return Found::Open(self.open_file, select(&self.open[at..], wanted.end, max_bytes));
         }
@@ -417,21 +422,25 @@ impl Partition {
         candidates.into_iter().map(|(_, found)| found).collect()
     }
 
+    /// Whether any batch is here.
+    pub(crate) fn has_batches(&self) -> bool {
+        !self.pieces.is_empty() || !self.open_from(self.floor).is_empty()
+    }
+
     pub(crate) fn local(&self) -> Option<Local> {
-        let start = self.local_start();
-        let open = self.open_from(start);
-        if self.pieces.is_empty() && open.is_empty() {
+        if !self.has_batches() {
             return None;
         }
+        let start = self.local_start();
         let uncovered_from = self.covered.max(start);
-        let uncovered_open = self.open_from(uncovered_from);
+        let uncovered_open = self.open.place_of(uncovered_from);
         let sealed = |from| self.pieces.iter().map(|piece| piece.bytes_from(from)).sum::<u64>();
         Some(Local {
             start,
             end: self.end,
-            bytes: sealed(start) + bytes_of(open),
-            uncovered_bytes: sealed(uncovered_from) + bytes_of(uncovered_open),
-            oldest_uncovered_append: self.oldest_append(uncovered_from, uncovered_open),
+            bytes: sealed(start) + self.open.bytes_from(self.open.place_of(start)),
+            uncovered_bytes: sealed(uncovered_from) + self.open.bytes_from(uncovered_open),
+            oldest_uncovered_append: self.oldest_append(uncovered_from, &self.open[uncovered_open..]),
         })
     }
 
@@ -487,7 +496,7 @@ impl Partition {
         if self.open_file != file || self.open.is_empty() {
             return;
         }
-        self.open = Vec::new();
+        self.open = OpenEntries::default();
         for span in spans {
             self.insert_piece(Piece::new(file, span));
         }
@@ -499,10 +508,6 @@ fn fits(total: &mut usize, bytes: usize, max_bytes: usize) -> bool {
     let first = *total == 0;
     *total = total.saturating_add(bytes);
     first || *total <= max_bytes
-}
-
-fn bytes_of(entries: &[Entry]) -> u64 {
-    entries.iter().map(|entry| u64::from(entry.payload_bytes)).sum()
 }
 
 /// The entries of an answer, from the first of `entries` on: without a gap, all below `up_to`.

@@ -118,8 +118,10 @@ impl Worker<'_> {
         }
         // Out of the sequence first, so that whatever happens next the files that count have no gap.
         let path = files::retired_path(&file.path);
-        let renamed =
-            std::fs::rename(&file.path, &path).and_then(|()| disk::sync_dir(&self.shared.config.dir));
+        let let_go = self.shared.extent.let_go(file.sequence);
+        let renamed = let_go
+            .and_then(|()| std::fs::rename(&file.path, &path))
+            .and_then(|()| disk::sync_dir(&self.shared.config.dir));
         if let Err(error) = renamed {
             tracing::error!(%error, path = %file.path.display(), "retiring a journal file");
             return false;

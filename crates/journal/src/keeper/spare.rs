@@ -188,6 +188,7 @@ impl Worker<'_> {
         let path: PathBuf = files::path_of(&config.dir, sequence);
         std::fs::rename(from, &path)?;
         disk::sync_dir(&config.dir)?;
+        self.shared.extent.take_in(sequence)?;
         Ok(JournalFile::new(&header, path, disk, config.file_bytes, &self.shared.bin))
     }
 }

@@ -67,6 +67,13 @@ impl Found {
         let path = files::path_of(&config.dir, sequence);
         let io = |source| OpenError::Io { what: "replacing", path: path.clone(), source };
         std::fs::rename(&path, path.with_extension("wal.damaged")).map_err(io)?;
+        Self::stand_in(config, sequence, bin)
+    }
+
+    /// An empty, sealed file for one that is missing.
+    pub(super) fn stand_in(config: &JournalConfig, sequence: u64, bin: &Arc<Bin>) -> Result<Self, OpenError> {
+        let path = files::path_of(&config.dir, sequence);
+        let io = |source| OpenError::Io { what: "replacing", path: path.clone(), source };
         let unfinished = files::unfinished_path(&config.dir);
         let disk = Disk::create(&unfinished, config.direct).map_err(io)?;
         let bytes = 2 * BLOCK_BYTES as u64;

@@ -13,6 +13,7 @@
 //! what the disk does not.
 
 mod file;
+mod missing;
 mod reindex;
 mod walk;
 
@@ -23,11 +24,13 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tidelog_format::journal::Extent;
 use tidelog_model::{Offset, TopicPartition};
 
 use crate::config::{JournalConfig, OnDamage};
 use crate::disk;
 use crate::error::OpenError;
+use crate::extent::ExtentFile;
 use crate::files::{self, Bin, Files, JournalFile};
 use crate::index::Index;
 use crate::replay::Replay;
@@ -75,6 +78,7 @@ pub(crate) struct Recovered {
     pub(crate) checkpointed: u64,
     /// Where the groups of the newest file end.
     pub(crate) previous_end: u64,
+    pub(crate) extent: ExtentFile,
 }
 
 /// What recovery works with.
@@ -84,6 +88,7 @@ struct Recovery<'a> {
     index: &'a Index,
     bin: &'a Arc<Bin>,
     replay: &'a mut dyn Replay,
+    extent: ExtentFile,
     report: RecoveryReport,
 }
 
@@ -94,10 +99,13 @@ pub(crate) fn recover(
     bin: &Arc<Bin>,
     replay: &mut dyn Replay,
 ) -> Result<Recovered, OpenError> {
-    let mut recovery = Recovery { config, files, index, bin, replay, report: RecoveryReport::default() };
     let io = |source| OpenError::Io { what: "opening the journal in", path: config.dir.clone(), source };
+    let mut report = RecoveryReport::default();
+    let extent = missing::read_extent(config, &mut report)?;
     disk::create_dir(&config.dir).map_err(io)?;
     let sequences = files::list(&config.dir).map_err(io)?;
+    let mut recovery = Recovery { config, files, index, bin, replay, extent, report };
+    recovery.look_for_missing(&sequences)?;
     let mut found = recovery.find(&sequences)?;
     let empty = split_off_empty(&mut found)?;
     let begin = recovery.replay_begin(&found)?;
@@ -108,9 +116,13 @@ pub(crate) fn recover(
         let replays = begin.is_some_and(|begin| file.sequence() >= begin);
         previous_end = recovery.take_in(file, successor_says, replays, begin)?;
     }
-    let newest = found.last().map_or(0, Found::sequence);
-    let ready = recovery.make_ready(empty, newest)?;
-    let next_sequence = newest + 1 + ready.len() as u64;
+    let next = found.last().map_or_else(|| recovery.first_sequence(&empty), |newest| newest.sequence() + 1);
+    let oldest = found.first().map_or(next, Found::sequence);
+    // Files that are not needed go: the extent must not have them any more.
+    recovery.set_extent(Extent { first: oldest, last: next - 1 })?;
+    let ready = recovery.make_ready(empty, next)?;
+    let next_sequence = next + ready.len() as u64;
+    recovery.set_extent(Extent { first: oldest, last: next_sequence - 1 })?;
     recovery.report.files = recovery.files.count();
     recovery.report.bytes = recovery.files.bytes();
     recovery.report.replayed_from = begin;
@@ -120,20 +132,18 @@ pub(crate) fn recover(
         next_sequence,
         checkpointed: begin.unwrap_or(0),
         previous_end,
+        extent: recovery.extent,
     })
 }
 
 impl Recovery<'_> {
-    /// Opens all files; none is missing in between.
+    /// Opens all files; where one in between is missing, an empty one stands in for it.
     fn find(&mut self, sequences: &[u64]) -> Result<Vec<Found>, OpenError> {
         let mut found: Vec<Found> = Vec::with_capacity(sequences.len());
         for &sequence in sequences {
-            if let Some(last) = found.last()
-                && last.sequence() + 1 != sequence
-            {
-                return Err(OpenError::MissingFile {
-                    path: files::path_of(&self.config.dir, last.sequence() + 1),
-                });
+            let next = found.last().map_or(sequence, |last| last.sequence() + 1);
+            for missing in next..sequence {
+                found.push(Found::stand_in(self.config, missing, self.bin)?);
             }
             let is_newest = sequences.last() == Some(&sequence);
             // A file is sealed before the next one is used.
@@ -141,6 +151,7 @@ impl Recovery<'_> {
             match Found::open(self.config, sequence, self.bin) {
                 Ok(file) => found.push(file),
                 Err(OpenError::Corrupt { path, .. }) if surely_unused => {
+                    self.let_go_of_newest(sequence)?;
                     let io = |source| OpenError::Io { what: "removing", path: path.clone(), source };
                     disk::remove(&path).map_err(io)?;
                 }
@@ -188,15 +199,11 @@ impl Recovery<'_> {
     }
 
     /// Empty files get a new salt, so that nothing of a file that was begun and torn can come back.
-    fn make_ready(
-        &mut self,
-        empty: Vec<Found>,
-        newest: u64,
-    ) -> Result<VecDeque<Arc<JournalFile>>, OpenError> {
+    fn make_ready(&mut self, empty: Vec<Found>, next: u64) -> Result<VecDeque<Arc<JournalFile>>, OpenError> {
         let mut ready = VecDeque::new();
         for file in empty {
             let path = file.file.path.clone();
-            let sequence = newest + 1 + ready.len() as u64;
+            let sequence = next + ready.len() as u64;
             let io = |source| OpenError::Io { what: "preparing", path: path.clone(), source };
             if file.file.bytes() != self.config.file_bytes || file.sequence() != sequence {
                 disk::remove(&path).map_err(io)?;

@@ -386,7 +386,7 @@ async fn missing_and_misplaced_files_are_named() {
     let aside = sealed.dir.path().join("aside");
     std::fs::rename(&all[1], &aside).unwrap();
     let error = sealed.open().map(|_| ()).unwrap_err();
-    assert!(matches!(error, OpenError::MissingFile { path } if path == all[1]));
+    assert!(matches!(error, OpenError::MissingFile { path, .. } if path == all[1]));
     std::fs::copy(&all[2], &all[1]).unwrap();
     let error = sealed.open().map(|_| ()).unwrap_err();
     assert!(matches!(error, OpenError::Corrupt { path, position: 0, .. } if path == all[1]));

@@ -329,8 +329,8 @@ impl Written {
     }
 }
 
-/// Copies a journal's directory into a data directory of its own, as it was at one moment: again if
-/// the keeper renamed or removed files meanwhile.
+/// Copies a journal's directory and extent into a data directory of its own, as they were at one
+/// moment: again if the keeper renamed or removed files meanwhile.
 pub fn copy(journal: &Path) -> tempfile::TempDir {
     loop {
         let dir = tempfile::tempdir_in(journal.parent().and_then(Path::parent).unwrap()).unwrap();
@@ -338,6 +338,8 @@ pub fn copy(journal: &Path) -> tempfile::TempDir {
         std::fs::create_dir(&target).unwrap();
         let before = names(journal);
         let copied = before.iter().all(|name| std::fs::copy(journal.join(name), target.join(name)).is_ok());
+        // Last: of a file that is named later it may not know.
+        std::fs::copy(extent(journal.parent().unwrap()), extent(dir.path())).unwrap();
         if copied && names(journal) == before {
             return dir;
         }
@@ -357,6 +359,11 @@ pub fn files(dir: &Path) -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
+}
+
+/// The file in a data directory that says which journal files must be there.
+pub fn extent(dir: &Path) -> PathBuf {
+    dir.join("journal.extent")
 }
 
 /// Waits until `condition` holds.
