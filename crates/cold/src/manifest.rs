@@ -144,15 +144,14 @@ impl Manifests {
         id: ObjectId,
         key: String,
         bytes: u64,
-        decode: impl FnOnce(&[u8]) -> Result<Node, DecodeError> + Send + 'static,
+        decode: impl Fn(&[u8]) -> Result<Node, DecodeError> + Send + Sync + 'static,
     ) -> Result<Node, ManifestError> {
         if let Some(cached) = self.nodes.get(&id) {
             return Ok(cached.value().clone());
         }
         let (bucket, nodes) = (self.bucket.clone(), self.nodes.clone());
         let fetch = || async move {
-            let content = fetch(&bucket, &key, bytes, NODE_BYTES_MAX).await?;
-            let node = decode(&content).map_err(|source| ManifestError::Damaged { key, source })?;
+            let node = fetch(&bucket, &key, bytes, NODE_BYTES_MAX, decode).await?;
             nodes.insert(id, node.clone());
             Ok(node)
         };
@@ -167,13 +166,13 @@ impl Manifests {
     ) -> Result<PartitionState, ManifestError> {
         let reference = self.root(tp, pointer).await?.state;
         let key = reference.key(tp).to_string();
-        let bytes = fetch(&self.bucket, &key, reference.bytes.into(), STATE_BYTES_MAX).await?;
-        let state = PartitionState::decode(&bytes, tp).and_then(|state| {
+        let decode = |bytes: &[u8]| {
+            let state = PartitionState::decode(bytes, tp)?;
             let reason = "does not describe the offset that the root says";
             let invalid = DecodeError::Invalid { what: "partition state", field: "it", reason };
             if state.end == reference.offset { Ok(state) } else { Err(invalid) }
-        });
-        state.map_err(|source| ManifestError::Damaged { key, source })
+        };
+        fetch(&self.bucket, &key, reference.bytes.into(), STATE_BYTES_MAX, decode).await
     }
 
     /// The segment that covers `offset`, or the first behind it; `None` past the tiered end.
@@ -266,12 +265,28 @@ impl Manifests {
     }
 }
 
-/// The whole object, by its range, so that one of another size is noticed.
-async fn fetch(bucket: &Bucket, key: &str, bytes: u64, most: u64) -> Result<Bytes, ManifestError> {
+/// The whole object, by its range, so that one of another size is noticed. What came damaged is got once
+/// more: the connection's doing, or the store's, and only asking again tells it from damage.
+async fn fetch<T>(
+    bucket: &Bucket,
+    key: &str,
+    bytes: u64,
+    most: u64,
+    decode: impl Fn(&[u8]) -> Result<T, DecodeError> + Send + Sync,
+) -> Result<T, ManifestError> {
     if bytes > most {
         return Err(ManifestError::TooLarge { key: key.to_owned(), bytes });
     }
-    Ok(bucket.get_tail(key, bytes, bytes).await?)
+    let attempt = || async {
+        let content = bucket.get_tail(key, bytes, bytes).await?;
+        decode(&content).map_err(|source| ManifestError::Damaged { key: key.to_owned(), source })
+    };
+    match attempt().await {
+        Err(ManifestError::Damaged { .. } | ManifestError::Bucket(BucketError::Corrupt(_))) => {
+            attempt().await
+        }
+        other => other,
+    }
 }
 
 /// A root and a group never share an id, unless someone made them to.

@@ -80,6 +80,11 @@ impl Buffer {
         self.content.len()
     }
 
+    /// What still fits in without taking more memory.
+    pub(crate) fn room(&self) -> usize {
+        self.content.capacity() - self.content.len()
+    }
+
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.content.extend_from_slice(bytes);
     }
@@ -90,6 +95,12 @@ impl Buffer {
             return Bytes::from(std::mem::take(&mut this.content));
         }
         Bytes::from_owner(self)
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer({} of {} bytes)", self.content.len(), self.content.capacity())
     }
 }
 

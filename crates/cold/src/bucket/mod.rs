@@ -32,7 +32,7 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tidelog_model::TimestampMs;
 
-use buffers::Buffers;
+pub(crate) use buffers::{Buffer, Buffers};
 pub use error::{BucketError, Operation, Subject};
 pub use listing::Objects;
 pub(crate) use multipart::Multipart;

@@ -22,6 +22,17 @@ pub struct CatOptions {
     pub partition: PartitionId,
     /// Where to start; the log start when there is nothing or it is later.
     pub from: Option<Offset>,
+    /// Goes on behind blocks and segments that cannot be read, instead of ending with an error.
+    pub skip_damaged: bool,
+}
+
+/// What comes next of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Whole batches.
+    Batches(Bytes),
+    /// What was passed over; it names the offsets.
+    Skipped(Box<Problem>),
 }
 
 /// Reads the batches of one partition in order. Every byte is checked before it is given out.
@@ -35,8 +46,9 @@ pub struct Cat {
     /// The segment being read: its key and the runs of blocks that are still to be fetched.
     key: String,
     runs: VecDeque<Vec<BlockEntry>>,
-    /// Blocks that are fetched and not given out yet.
-    ready: VecDeque<Bytes>,
+    /// Blocks that were read, and those that could not be, not given out yet.
+    ready: VecDeque<Piece>,
+    skip_damaged: bool,
 }
 
 impl Cat {
@@ -52,6 +64,7 @@ impl Cat {
             key: String::new(),
             runs: VecDeque::new(),
             ready: VecDeque::new(),
+            skip_damaged: options.skip_damaged,
         })
     }
 
@@ -60,11 +73,15 @@ impl Cat {
         self.pointer.log_start..self.pointer.tiered_end
     }
 
-    /// The next run of whole batches; the first batch contains the offset that was asked for.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, InspectError> {
+    /// The next run of whole batches; the first batch contains the offset that was asked for. What was
+    /// skipped comes in its place.
+    pub async fn next(&mut self) -> Result<Option<Piece>, InspectError> {
         loop {
-            if let Some(bytes) = self.ready.pop_front() {
-                return Ok(Some(bytes));
+            if let Some(piece) = self.ready.pop_front() {
+                return match piece {
+                    Piece::Skipped(problem) if !self.skip_damaged => Err(InspectError::Damaged(problem)),
+                    piece => Ok(Some(piece)),
+                };
             }
             if let Some(run) = self.runs.pop_front() {
                 self.fetch(&run).await?;
@@ -78,7 +95,14 @@ impl Cat {
         let Some(entry) = self.manifests.find_offset(self.tp, &self.pointer, self.next).await? else {
             return Ok(false);
         };
-        let index = open_segment(&self.bucket, self.tp, &entry).await?.map_err(InspectError::Damaged)?;
+        let index = match open_segment(&self.bucket, self.tp, &entry).await? {
+            Ok(index) => index,
+            Err(problem) => {
+                self.next = entry.next_offset();
+                self.ready.push_back(Piece::Skipped(problem));
+                return Ok(true);
+            }
+        };
         let start = index.block_at_offset(self.next).unwrap_or(index.blocks.len());
         self.key = entry.key(self.tp).to_string();
         self.runs = reads(&index.blocks[start..]).map(<[BlockEntry]>::to_vec).collect();
@@ -92,22 +116,41 @@ impl Cat {
     async fn fetch(&mut self, run: &[BlockEntry]) -> Result<(), InspectError> {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(()) };
         let range = first.position..last.range().end;
-        let bytes = self.bucket.get_range(&self.key, range).await?;
+        let bytes = match self.bucket.get_range(&self.key, range).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let problem = Problem::of_bucket(error)?;
+                if run.len() == 1 {
+                    self.skip(first, problem);
+                } else {
+                    // Some of them may be readable.
+                    for block in run.iter().rev() {
+                        self.runs.push_front(vec![*block]);
+                    }
+                }
+                return Ok(());
+            }
+        };
         for block in run {
             let block_bytes = cut(run, &bytes, block);
-            check_block(block, &block_bytes).map_err(|error| {
-                let problem = Problem::new(ProblemKind::Damaged, error).at(&self.key).of(self.tp);
-                let problem = problem.bytes(block.range());
-                let problem = problem.offsets(block.first_offset.0, block.last_offset.0);
-                InspectError::Damaged(Box::new(problem))
-            })?;
+            if let Err(error) = check_block(block, &block_bytes) {
+                self.skip(block, Problem::new(ProblemKind::Damaged, error));
+                continue;
+            }
             let wanted = block_bytes.slice(before(&block_bytes, self.next)..);
             if !wanted.is_empty() {
-                self.ready.push_back(wanted);
+                self.ready.push_back(Piece::Batches(wanted));
             }
             self.next = block.last_offset + 1;
         }
         Ok(())
+    }
+
+    fn skip(&mut self, block: &BlockEntry, problem: Problem) {
+        let problem = problem.at(&self.key).of(self.tp).bytes(block.range());
+        let problem = problem.offsets(block.first_offset.0, block.last_offset.0);
+        self.ready.push_back(Piece::Skipped(Box::new(problem)));
+        self.next = block.last_offset + 1;
     }
 }
 

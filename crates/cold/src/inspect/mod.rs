@@ -19,7 +19,7 @@ use tidelog_model::PartitionId;
 use crate::bucket::BucketError;
 use crate::manifest::ManifestError;
 
-pub use cat::{Cat, CatOptions};
+pub use cat::{Cat, CatOptions, Piece};
 pub use list::{ClusterListing, Listing, PartitionListing, SegmentListing, TopicListing, list, segments};
 pub use problem::{Problem, ProblemKind, Range};
 pub use verify::{Checked, PROBLEMS_MAX, PartitionReport, Report, VerifyOptions, verify};

@@ -24,14 +24,31 @@ async fn verified(bucket: &Bucket) -> Report {
     verify(bucket, &VerifyOptions::default(), |_| ()).await.unwrap()
 }
 
+fn options(from: Option<u64>, skip_damaged: bool) -> CatOptions {
+    CatOptions { topic: "logs".into(), partition: PartitionId(1), from: from.map(Offset), skip_damaged }
+}
+
 async fn cat(bucket: &Bucket, from: Option<u64>) -> Result<Vec<u8>, InspectError> {
-    let options = CatOptions { topic: "logs".into(), partition: PartitionId(1), from: from.map(Offset) };
-    let mut cat = Cat::open(bucket, &options).await?;
+    let mut cat = Cat::open(bucket, &options(from, false)).await?;
     let mut bytes = Vec::new();
-    while let Some(run) = cat.next().await? {
+    while let Some(piece) = cat.next().await? {
+        let Piece::Batches(run) = piece else { panic!("nothing is skipped unless asked for") };
         bytes.extend_from_slice(&run);
     }
     Ok(bytes)
+}
+
+/// Everything that can be read, and what could not be.
+async fn salvage(bucket: &Bucket) -> (Vec<u8>, Vec<Problem>) {
+    let mut cat = Cat::open(bucket, &options(None, true)).await.unwrap();
+    let (mut bytes, mut problems) = (Vec::new(), Vec::new());
+    while let Some(piece) = cat.next().await.unwrap() {
+        match piece {
+            Piece::Batches(run) => bytes.extend_from_slice(&run),
+            Piece::Skipped(problem) => problems.push(*problem),
+        }
+    }
+    (bytes, problems)
 }
 
 async fn flip(bucket: &Bucket, key: &str, at: usize) {
@@ -88,6 +105,38 @@ async fn cat_gives_every_byte_back_from_any_offset() {
     assert_eq!(cat(&bucket, None).await.unwrap(), written(&partition, 0));
     for from in 0..=partition.end + 1 {
         assert_eq!(cat(&bucket, Some(from)).await.unwrap(), written(&partition, from), "from {from}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_damaged_can_be_skipped_and_nothing_else_is() {
+    let (bucket, partition) = world().await;
+    let sound = cat(&bucket, None).await.unwrap();
+    assert_eq!(salvage(&bucket).await, (sound, Vec::new()));
+    let segments = segments(&bucket, "logs", PartitionId(1)).await.unwrap();
+    for segment in [&segments[0], &segments[5], &segments[11]] {
+        let original = bucket.get(&segment.key, 1 << 20).await.unwrap();
+        let all = segment.first_offset.0..=segment.last_offset.0;
+        // A block, the index, the end, everything.
+        let cases = [Some(200), Some(original.len() - 150), Some(original.len() - 1), None];
+        for at in cases {
+            match at {
+                Some(at) => flip(&bucket, &segment.key, at).await,
+                None => bucket.delete(&segment.key).await.unwrap(),
+            }
+            let (found, problems) = salvage(&bucket).await;
+            let [problem] = &problems[..] else { panic!("{at:?}: {problems:#?}") };
+            assert_eq!(problem.key.as_ref(), Some(&segment.key));
+            let lost = problem.offsets.unwrap();
+            assert!(all.contains(&lost.first) && all.contains(&lost.last), "{problem}");
+            let left =
+                partition.batches.iter().filter(|(base, _)| !(lost.first..=lost.last).contains(&base.0));
+            assert!(found == left.flat_map(|(_, batch)| batch.to_vec()).collect::<Vec<_>>(), "{problem}");
+            assert!(
+                matches!(cat(&bucket, None).await, Err(InspectError::Damaged(named)) if *named == *problem)
+            );
+            bucket.put(&segment.key, original.clone()).await.unwrap();
+        }
     }
 }
 

@@ -62,6 +62,23 @@ async fn nodes_are_fetched_once() {
 }
 
 #[tokio::test]
+async fn an_object_that_arrives_damaged_once_is_fetched_again() {
+    let (bucket, faults) = Bucket::in_memory().with_faults();
+    let mut partition = Partition::new(&bucket, 1);
+    partition.grow(20).await;
+    for fault in [Fault::FlipByte(40), Fault::ShortBody(9), Fault::WrongRange(1)] {
+        for key in ["root/", "group/", "state/"] {
+            let manifests = partition.fresh();
+            faults.fail(Call::Get, key, 1, fault.clone());
+            let found = manifests.find_offset(partition.tp, partition.pointer(), Offset::ZERO).await;
+            assert_eq!(found.unwrap(), partition.segments.first().copied(), "{fault:?} of {key}");
+            let state = manifests.state(partition.tp, partition.pointer()).await;
+            assert_eq!(state.unwrap(), partition.state(), "{fault:?} of {key}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn many_readers_of_one_node_fetch_it_once() {
     let (bucket, faults) = Bucket::in_memory().with_faults();
     let mut partition = Partition::new(&bucket, 1);

@@ -86,11 +86,12 @@ impl Fetcher {
             began = true;
             async move { shared.fetch_range(&segment, range).await }
         });
+        let bytes = flight.await?;
         if !began {
-            // Joining is a reading of its own; it is admitted to the disk with the next one.
-            self.shared.ranges.read_before(&key);
+            // Joining is a reading of its own.
+            self.shared.ranges.read(&key, &bytes);
         }
-        flight.await
+        Ok(bytes)
     }
 }
 
@@ -155,7 +156,7 @@ impl Shared {
             }
             let bytes = whole.slice(start..end);
             if segment.check(range, &bytes).is_ok() {
-                self.ranges.preload(segment.cache_key(range), bytes);
+                self.ranges.preload(segment.cache_key(range), &bytes);
             }
         }
     }
@@ -173,7 +174,7 @@ impl Shared {
             let bytes = self.get(&segment.key, segment.bytes(range)).await?;
             match segment.check(range, &bytes) {
                 Ok(()) => {
-                    self.ranges.insert(key, bytes.clone());
+                    self.ranges.insert(key, &bytes);
                     return Ok(bytes);
                 }
                 Err((at, error)) => {

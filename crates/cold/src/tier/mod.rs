@@ -22,7 +22,7 @@ use tidelog_model::{Clock, Incarnation, LeaderEpoch, Offset, SharedClock, Timest
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, Buffers};
 use crate::error::ColdError;
 use crate::manifest::{Manifests, Publish};
 use budget::{Bandwidth, MemoryBudget};
@@ -89,6 +89,8 @@ struct Inner {
     incarnation: Incarnation,
     manifests: Manifests,
     memory: Arc<MemoryBudget>,
+    /// What is being filled and sent lies in these.
+    buffers: Buffers,
     requests: Semaphore,
     bandwidth: Bandwidth,
     clock: SharedClock,
@@ -144,6 +146,7 @@ impl Tier {
             part_bytes,
             segments,
             memory: MemoryBudget::new(config.memory_bytes),
+            buffers: Buffers::default(),
             requests: Semaphore::new(config.requests.max(1)),
             bandwidth: Bandwidth::new(config.bytes_per_second),
             clock: config.clock,

@@ -1,12 +1,12 @@
 //! Turns a run of bytes into an object: one write when it is small, parts when it is not.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tidelog_model::TopicPartition;
 use tokio::task::JoinSet;
 
 use super::budget::Held;
 use super::{Inner, PARTS_PER_SEGMENT};
-use crate::bucket::{BucketError, Multipart};
+use crate::bucket::{BucketError, Buffer, Multipart};
 use crate::error::ColdError;
 
 /// The first piece of memory a segment takes, and the largest. Pieces double in between, so that a
@@ -27,7 +27,9 @@ pub(super) struct ObjectWriter {
     key: String,
     /// The part being filled: full pieces, then the one that is growing.
     chunks: Vec<Bytes>,
-    chunk: BytesMut,
+    chunk: Option<Buffer>,
+    /// The size of the next piece.
+    chunk_bytes: usize,
     part_bytes: usize,
     held: Option<Held>,
     written: u64,
@@ -42,7 +44,8 @@ impl ObjectWriter {
             tp,
             key,
             chunks: Vec::new(),
-            chunk: BytesMut::new(),
+            chunk: None,
+            chunk_bytes: CHUNK_BYTES_MIN,
             part_bytes: 0,
             held: None,
             written: 0,
@@ -73,24 +76,25 @@ impl ObjectWriter {
         self.part_bytes += bytes.len();
         self.written += bytes.len() as u64;
         while !bytes.is_empty() {
-            let mut room = self.chunk.capacity() - self.chunk.len();
-            if room == 0 {
-                let next = (2 * self.chunk.len()).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
-                let full = std::mem::replace(&mut self.chunk, BytesMut::with_capacity(next));
-                if !full.is_empty() {
-                    self.chunks.push(full.freeze());
+            let mut chunk = match self.chunk.take() {
+                Some(chunk) if chunk.room() > 0 => chunk,
+                full => {
+                    self.chunks.extend(full.map(Buffer::freeze));
+                    let next = self.chunk_bytes;
+                    self.chunk_bytes = (2 * next).min(CHUNK_BYTES_MAX);
+                    self.tier.buffers.take(next)
                 }
-                room = self.chunk.capacity();
-            }
-            let fits = bytes.len().min(room);
-            self.chunk.extend_from_slice(&bytes[..fits]);
+            };
+            let fits = bytes.len().min(chunk.room());
+            chunk.extend(&bytes[..fits]);
             bytes = &bytes[fits..];
+            self.chunk = Some(chunk);
         }
     }
 
     fn take_part(&mut self) -> (Vec<Bytes>, usize, Option<Held>) {
         let mut chunks = std::mem::take(&mut self.chunks);
-        chunks.push(std::mem::take(&mut self.chunk).freeze());
+        chunks.extend(self.chunk.take().map(Buffer::freeze));
         let bytes = std::mem::take(&mut self.part_bytes);
         // What is held beyond this part belongs to bytes that are still to be written.
         let all = self.held.as_ref().map_or(0, Held::num_permits);
