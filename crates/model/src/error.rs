@@ -50,22 +50,36 @@ error_codes! {
         "the batch is damaged: its checksum or its structure is wrong";
     UnknownTopicOrPartition = 3, retriable: false, no_side_effects: true,
         "no such topic or partition";
+    LeaderNotAvailable = 5, retriable: true, no_side_effects: true,
+        "the partition has no leader at the moment";
     NotLeaderOrFollower = 6, retriable: true, no_side_effects: true,
         "this node does not lead the partition";
     RequestTimedOut = 7, retriable: true, no_side_effects: false,
         "the request timed out and its outcome is unknown";
+    BrokerNotAvailable = 8, retriable: true, no_side_effects: true,
+        "the node that serves this cannot be reached";
     MessageTooLarge = 10, retriable: false, no_side_effects: true,
         "the batch is larger than the topic's max.message.bytes";
     InvalidTopic = 17, retriable: false, no_side_effects: true,
         "the topic name is not valid";
+    NotEnoughReplicas = 19, retriable: true, no_side_effects: true,
+        "fewer replicas are in sync than min.insync.replicas asks for";
+    NotEnoughReplicasAfterAppend = 20, retriable: true, no_side_effects: false,
+        "replicas were lost while the batch was being replicated, and its outcome is unknown";
     UnsupportedVersion = 35, retriable: false, no_side_effects: true,
         "the protocol version is not supported";
     TopicAlreadyExists = 36, retriable: false, no_side_effects: true,
         "the topic already exists";
     InvalidPartitions = 37, retriable: false, no_side_effects: true,
         "the number of partitions is not valid";
+    InvalidReplicationFactor = 38, retriable: false, no_side_effects: true,
+        "the replication factor is not valid";
+    InvalidReplicaAssignment = 39, retriable: false, no_side_effects: true,
+        "the assignment of replicas is not valid";
     InvalidConfig = 40, retriable: false, no_side_effects: true,
         "the configuration is not valid";
+    NotController = 41, retriable: true, no_side_effects: true,
+        "this node is not the cluster's controller";
     InvalidRequest = 42, retriable: false, no_side_effects: true,
         "the request is malformed";
     InvalidTimestamp = 32, retriable: false, no_side_effects: true,

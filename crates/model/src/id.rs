@@ -61,6 +61,10 @@ uuid_newtype! {
     DirectoryId
 }
 uuid_newtype! {
+    /// One frontend process, chosen at each start: it has nothing to remember.
+    FrontendId
+}
+uuid_newtype! {
     /// The random part of an object's key in the bucket, so that no two uploads ever share a key.
     ObjectId
 }

@@ -14,7 +14,8 @@ pub mod time;
 pub use config::{CleanupPolicy, Compression, CompressionType, ConfigError, TimestampType, TopicConfig};
 pub use error::ErrorCode;
 pub use id::{
-    ClusterId, DirectoryId, NodeId, ObjectId, PartitionId, TopicId, TopicName, TopicNameError, TopicPartition,
+    ClusterId, DirectoryId, FrontendId, NodeId, ObjectId, PartitionId, TopicId, TopicName, TopicNameError,
+    TopicPartition,
 };
 pub use offset::{Incarnation, LeaderEpoch, Offset};
 pub use producer::{ProducerEpoch, ProducerId, Sequence};

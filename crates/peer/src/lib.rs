@@ -5,11 +5,15 @@
 //! nothing of sockets, disks or buckets.
 
 mod ack;
+mod control;
 mod error;
 mod partition;
 mod topics;
 
 pub use ack::{Ack, AckSender, Produced};
+pub use control::{
+    HAND_OVER_HOLD, HandOver, LogReport, LogReports, PartitionBytes, Ping, Pong, RESIGNED_MAX, StoreControl,
+};
 pub use error::StoreError;
 pub use partition::{
     Fetch, Fetched, Isolation, ListedOffset, Marks, OffsetSpec, PartitionDescription, PartitionStore,

@@ -16,7 +16,7 @@ pub trait PartitionStore: Send + Sync {
     ///
     /// Returns once the batch has its place in the partition's order, so that calls made one after the
     /// other by one caller are appended in that order; waits for room first, which is the
-    /// back-pressure. The [`Ack`] resolves when the batch is durable. An error here means that nothing
+    /// back-pressure, and gives up waiting after a while, with an error that may be retried. The [`Ack`] resolves when the batch is durable. An error here means that nothing
     /// was appended.
     async fn produce(&self, partition: TopicPartition, batch: BytesMut) -> Result<Ack, StoreError>;
 

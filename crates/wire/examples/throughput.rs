@@ -55,7 +55,9 @@ fn main() {
         for streams in [1, 4] {
             let config = ListenConfig {
                 addr: "127.0.0.1:0".parse().expect("an address"),
-                identity: identity.clone(),
+                port: tidelog_wire::Port::Clients(
+                    tidelog_wire::Credentials::new(identity.clone()).expect("a certificate"),
+                ),
                 limits: Limits::default(),
                 settings,
                 budget: ByteBudget::new(128 << 20),

@@ -16,7 +16,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::connect::ConnectOptions;
 use crate::listener::ListenError;
-use crate::tls::{self, Identity};
+use crate::tls::{self, Credentials, Identity};
 use crate::{Limits, Transport, TransportSettings, Trust, WireError, quic, socket, tcp};
 
 const ALPN: &[u8] = b"tidelog-bare/1";
@@ -64,7 +64,12 @@ impl BareServer {
         let failed = |error| ListenError::bind(addr, error);
         let kind = match transport {
             Transport::Quic => {
-                let mut config = quic::server_config(identity, ALPN, &Limits::default(), settings)?;
+                let mut config = quic::server_config(
+                    &Credentials::new(identity.clone())?,
+                    ALPN,
+                    &Limits::default(),
+                    settings,
+                )?;
                 let windows = quic::full_windows(settings, Limits::default().streams);
                 config.transport_config(Arc::new(windows));
                 let socket = socket::udp(addr, settings).map_err(failed)?;
@@ -75,7 +80,7 @@ impl BareServer {
             }
             Transport::Tcp => {
                 let listener = TcpListener::from_std(socket::tcp_listener(addr).map_err(failed)?);
-                let config = Arc::new(tls::server_config(identity, ALPN)?);
+                let config = Arc::new(tls::server_config(&Credentials::new(identity.clone())?, ALPN)?);
                 Kind::Tcp(listener.map_err(failed)?, config, *settings)
             }
         };

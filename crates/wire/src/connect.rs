@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::handshake::Introduction;
 use crate::limits::FrameLimits;
-use crate::{ByteBudget, Connection, TransportSettings, Trust, WireError, quic, tcp};
+use crate::{ByteBudget, Connection, MEMBER_NAME, TransportSettings, Trust, WireError, quic, tcp};
 
 /// How long QUIC may take before TCP is tried beside it. The first of the two that is ready wins.
 const QUIC_HEAD_START: Duration = Duration::from_secs(1);
@@ -70,6 +70,9 @@ impl ConnectOptions {
 
     /// The name to check the certificate against.
     pub(crate) fn name(&self) -> &str {
+        if let Trust::Cluster(_) = self.trust {
+            return MEMBER_NAME;
+        }
         let host = self.addr.rsplit_once(':').map_or(self.addr.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
         self.server_name.as_deref().unwrap_or(host)
@@ -104,6 +107,10 @@ pub async fn connect(options: &ConnectOptions) -> Result<Connection, WireError> 
 }
 
 async fn connect_to(options: &ConnectOptions, addr: SocketAddr) -> Result<Connection, WireError> {
+    // The cluster's internal port has no other transport.
+    if matches!(options.trust, Trust::Cluster(_)) {
+        return tcp::dial(options, addr).await;
+    }
     match options.transport {
         TransportChoice::Quic => quic::dial(options, addr).await,
         TransportChoice::Tcp => tcp::dial(options, addr).await,

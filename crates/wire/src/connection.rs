@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::session::{SessionEnd, SessionParts};
-use crate::{CloseCode, Stream, WireError, quic, tcp};
+use crate::{CloseCode, SessionWindow, Stream, WireError, quic, tcp};
 
 /// What carries a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -161,15 +161,18 @@ impl Connection {
         &self.0.peer
     }
 
-    /// Lets the client send batches at full speed: raises the receive window by what the budget for
-    /// windows can spare. The server's to call, once it knows what the connection is for.
-    pub fn widen_receive(&self) {
-        if let Link::Quic(link) = &self.0.link {
-            link.widen_receive();
-        }
+    /// Lets the client send batches at full speed on one more stream: raises the receive window by what
+    /// that stream may have unread, if the budget for windows can spare it. The server's to call, when
+    /// a producer session begins; the answer lives as long as the session.
+    pub fn widen_receive(&self) -> SessionWindow {
+        let window = match &self.0.link {
+            Link::Quic(link) => link.widen_receive(),
+            Link::TcpClient(_) | Link::TcpServer(_) => None,
+        };
+        window.unwrap_or_else(SessionWindow::of_socket)
     }
 
-    /// The same for batches to the client.
+    /// Lets the connection carry batches to the client at full speed.
     pub fn widen_send(&self) {
         if let Link::Quic(link) = &self.0.link {
             link.widen_send();

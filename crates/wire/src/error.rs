@@ -4,9 +4,21 @@ use std::io;
 
 use quinn::{ConnectionError, ReadError, WriteError};
 use thiserror::Error;
+use tidelog_model::ErrorCode;
 use tidelog_proto::v1;
 
 use crate::{CloseCode, FrameKind};
+
+/// An error as it travels, with what its code lets the other side do.
+pub fn error_message(code: ErrorCode, message: impl Into<String>) -> v1::Error {
+    v1::Error {
+        code: code as u32,
+        message: message.into(),
+        retryable: code.is_retryable(),
+        no_side_effects: code.has_no_side_effects(),
+        ..v1::Error::default()
+    }
+}
 
 /// An error of a connection or of one of its streams. [`WireError::is_connection_fatal`] tells which.
 #[derive(Clone, Debug, Error)]

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use tidelog_model::{ErrorCode, SharedClock};
 use tidelog_proto::{VERSION_MAX, VERSION_MIN, v1};
 
+use crate::error::error_message;
 use crate::limits::NAME_BYTES_MAX;
 use crate::{Frame, FrameKind, Stream, WireError};
 
@@ -98,14 +99,7 @@ pub(crate) async fn introduce(
 }
 
 pub(crate) fn refusal(code: ErrorCode, message: String, detail: Option<v1::error::Detail>) -> v1::Error {
-    v1::Error {
-        code: code as u32,
-        message,
-        retryable: code.is_retryable(),
-        no_side_effects: code.has_no_side_effects(),
-        detail,
-        ..v1::Error::default()
-    }
+    v1::Error { detail, ..error_message(code, message) }
 }
 
 #[cfg(test)]

@@ -33,11 +33,15 @@ pub use budget::{ByteBudget, BytePermit};
 pub use close::CloseCode;
 pub use connect::{ConnectOptions, TransportChoice, connect};
 pub use connection::{Connection, Peer, Transport};
-pub use error::WireError;
+pub use error::{WireError, error_message};
 pub use frame::{Frame, FrameHead, FrameKind};
 pub use limits::{FrameLimits, Limits, TransportSettings};
-pub use listener::{ListenConfig, ListenError, Listener};
+pub use listener::{ListenConfig, ListenError, Listener, Port};
+pub use quic::SessionWindow;
 pub use receiver::FrameReceiver;
 pub use sender::FrameSender;
 pub use stream::Stream;
-pub use tls::{Fingerprint, Identity, IdentityError, Trust};
+pub use tls::{
+    Authority, CertificateRequest, CertificateUse, ClusterFiles, ClusterTls, Credentials, Fingerprint,
+    Identity, IdentityError, MEMBER_NAME, Trust,
+};

@@ -91,8 +91,9 @@ impl Default for Limits {
 pub struct TransportSettings {
     /// QUIC: unread data of one stream.
     pub stream_window_bytes: u32,
-    /// QUIC, server: unread, and likewise unacknowledged, data of a connection: what each may get when
-    /// the connection carries batches and the budget for windows has room, and what it gets in any case.
+    /// QUIC, server: unacknowledged data of a connection that carries batches to the client, when the
+    /// budget for windows has room; and what each direction gets in any case. (Producer sessions add the
+    /// window of a stream each to what may be unread.)
     /// (A client's receive window has no such bound: streams that it does not read must not stall those
     /// that it reads. What it can be made to hold is the number of streams that it opened times the
     /// window of one.)

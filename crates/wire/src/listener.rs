@@ -1,4 +1,5 @@
-//! The server's way to connections: both transports on one port number.
+//! The server's way to connections: both transports on one port number for clients, and a port for the
+//! processes of the same cluster.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use quinn::Endpoint;
 use thiserror::Error;
 use tidelog_model::SharedClock;
-use tidelog_proto::{ALPN, v1};
+use tidelog_proto::{ALPN, ALPN_INTERNAL, v1};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::handshake::Offer;
-use crate::tls::{self, Identity, IdentityError};
+use crate::tls::{self, ClusterTls, Credentials, IdentityError};
 use crate::{ByteBudget, CloseCode, Connection, Limits, TransportSettings, quic, socket, tcp};
 
 /// Connections that are open and not yet accepted by the service.
@@ -30,7 +31,7 @@ const ANY_PORT_TRIES: usize = 16;
 pub struct ListenConfig {
     /// Port 0 takes any that is free.
     pub addr: SocketAddr,
-    pub identity: Identity,
+    pub port: Port,
     pub limits: Limits,
     pub settings: TransportSettings,
     /// Bounds what all connections together hold in received frames.
@@ -42,6 +43,16 @@ pub struct ListenConfig {
     /// Sixteen bytes, or none yet.
     pub cluster_id: Bytes,
     pub clock: SharedClock,
+}
+
+/// Whom a port is for.
+#[derive(Clone, Debug)]
+pub enum Port {
+    /// Clients, over QUIC and over TCP with TLS on the same number, to whom this certificate is
+    /// shown.
+    Clients(Credentials),
+    /// The processes of the same cluster, over TCP with mutual TLS.
+    Cluster(ClusterTls),
 }
 
 /// Why a server cannot listen.
@@ -67,6 +78,7 @@ impl ListenError {
 /// What every connection passes on its way in.
 #[derive(Debug)]
 pub(crate) struct Gate {
+    pub alpn: &'static [u8],
     pub limits: Limits,
     pub settings: TransportSettings,
     pub budget: ByteBudget,
@@ -99,7 +111,8 @@ impl Gate {
 #[derive(Debug)]
 pub struct Listener {
     addr: SocketAddr,
-    endpoint: Endpoint,
+    /// Of a port for clients.
+    quic: Option<Endpoint>,
     ready: mpsc::Receiver<Connection>,
     sessions: tcp::Sessions,
     stop: CancellationToken,
@@ -108,18 +121,19 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds UDP and TCP on one number and begins to take connections in. Call it within a tokio runtime.
+    /// Binds the port (both transports of a port for clients on one number) and begins to take
+    /// connections in. Call it within a tokio runtime.
     pub fn bind(config: ListenConfig) -> Result<Self, ListenError> {
-        let (endpoint, tcp) = bind_both(&config)?;
+        let Bound { quic: endpoint, tcp, acceptor, alpn } = bind(&config)?;
         let tcp_addr = tcp.local_addr().map_err(|error| ListenError::bind(config.addr, error))?;
         let listener = TcpListener::from_std(tcp).map_err(|error| ListenError::bind(config.addr, error))?;
-        let acceptor = TlsAcceptor::from(Arc::new(tls::server_config(&config.identity, ALPN)?));
         let (ready_sender, ready) = mpsc::channel(ACCEPT_QUEUE_MAX);
         let (stop, closed) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         let limits = config.limits;
         let sessions = tcp::Sessions::default();
         let gate = Arc::new(Gate {
+            alpn,
             limits,
             settings: config.settings,
             budget: config.budget,
@@ -139,9 +153,11 @@ impl Listener {
             tasks: tasks.clone(),
             ready: ready_sender,
         });
-        tasks.spawn(quic::serve(endpoint.clone(), Arc::clone(&gate)));
+        if let Some(endpoint) = &endpoint {
+            tasks.spawn(quic::serve(endpoint.clone(), Arc::clone(&gate)));
+        }
         tasks.spawn(tcp::serve(listener, acceptor, gate));
-        Ok(Self { addr: tcp_addr, endpoint, ready, sessions, stop, closed, tasks })
+        Ok(Self { addr: tcp_addr, quic: endpoint, ready, sessions, stop, closed, tasks })
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -160,7 +176,9 @@ impl Listener {
     /// Takes no more sessions in. Those that are open go on, and can open streams.
     pub fn stop(&self) {
         self.stop.cancel();
-        self.endpoint.set_server_config(None);
+        if let Some(endpoint) = &self.quic {
+            endpoint.set_server_config(None);
+        }
     }
 
     /// Closes what is left and waits until nothing runs any more.
@@ -172,20 +190,52 @@ impl Listener {
             connection.close(code, reason);
         }
         self.sessions.close(code, reason);
-        self.endpoint.close(code.varint(), reason.as_bytes());
-        self.endpoint.wait_idle().await;
+        if let Some(endpoint) = &self.quic {
+            endpoint.close(code.varint(), reason.as_bytes());
+            endpoint.wait_idle().await;
+        }
         self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
-fn bind_both(config: &ListenConfig) -> Result<(Endpoint, std::net::TcpListener), ListenError> {
+/// A port that was bound.
+struct Bound {
+    quic: Option<Endpoint>,
+    tcp: std::net::TcpListener,
+    acceptor: TlsAcceptor,
+    alpn: &'static [u8],
+}
+
+fn bind(config: &ListenConfig) -> Result<Bound, ListenError> {
+    match &config.port {
+        Port::Clients(credentials) => {
+            let acceptor = TlsAcceptor::from(Arc::new(tls::server_config(credentials, ALPN)?));
+            let (endpoint, tcp) = bind_both(config, credentials)?;
+            Ok(Bound { quic: Some(endpoint), tcp, acceptor, alpn: ALPN })
+        }
+        Port::Cluster(member) => {
+            let acceptor = TlsAcceptor::from(Arc::new(member.server_config(ALPN_INTERNAL)?));
+            let tcp = bind_tcp(config)?;
+            Ok(Bound { quic: None, tcp, acceptor, alpn: ALPN_INTERNAL })
+        }
+    }
+}
+
+fn bind_tcp(config: &ListenConfig) -> Result<std::net::TcpListener, ListenError> {
+    socket::tcp_listener(config.addr).map_err(|error| ListenError::bind(config.addr, error))
+}
+
+fn bind_both(
+    config: &ListenConfig,
+    credentials: &Credentials,
+) -> Result<(Endpoint, std::net::TcpListener), ListenError> {
     let mut tries = if config.addr.port() == 0 { ANY_PORT_TRIES } else { 1 };
     loop {
         tries -= 1;
-        let tcp = socket::tcp_listener(config.addr).map_err(|error| ListenError::bind(config.addr, error))?;
+        let tcp = bind_tcp(config)?;
         let addr = tcp.local_addr().map_err(|error| ListenError::bind(config.addr, error))?;
-        match quic::bind(config, addr) {
+        match quic::bind(config, credentials, addr) {
             Ok(endpoint) => return Ok((endpoint, tcp)),
             Err(ListenError::InUse { .. }) if tries > 0 => {}
             Err(error) => return Err(error),

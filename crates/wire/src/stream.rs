@@ -10,7 +10,10 @@ use tokio::time::timeout;
 
 use crate::limits::FrameLimits;
 use crate::session::SessionEnd;
-use crate::{CloseCode, FrameKind, FrameReceiver, FrameSender, WireError};
+use crate::{CloseCode, FrameKind, FrameReceiver, FrameSender, WireError, error_message};
+
+/// How long the last words on a stream may take to arrive.
+const DELIVERY: Duration = Duration::from_secs(1);
 
 /// How long, and for how many bytes, the other side may go on sending after the stream has failed.
 const LINGER: Duration = Duration::from_secs(1);
@@ -49,6 +52,25 @@ impl Stream {
         self.recv.stop(code);
     }
 
+    /// Ends the stream properly, and gives what was sent a moment to arrive.
+    pub async fn finish(mut self) {
+        if self.send.finish().await.is_ok() {
+            // A failure means that the peer is gone, and nothing is left to say.
+            let _ = timeout(DELIVERY, self.send.delivered()).await;
+        }
+    }
+
+    /// Ends the stream after an error on it. What the peer did wrong it gets to know.
+    pub async fn give_up(mut self, error: &WireError) {
+        match error {
+            WireError::FrameTooLarge { .. }
+            | WireError::Malformed(_)
+            | WireError::Unexpected { .. }
+            | WireError::FrameTimeout => self.fail(&error.to_error_frame(), error.close_code()).await,
+            _ => self.reset(CloseCode::CANCELLED),
+        }
+    }
+
     /// Ends the stream with an error frame that the peer gets to see, and refuses what it still sends.
     pub async fn fail(mut self, error: &v1::Error, code: CloseCode) {
         self.recv.stop(code);
@@ -84,14 +106,7 @@ pub(crate) fn error_frame(error: &WireError) -> v1::Error {
         })),
         _ => None,
     };
-    v1::Error {
-        code: code as u32,
-        message: error.to_string(),
-        retryable: code.is_retryable(),
-        no_side_effects: code.has_no_side_effects(),
-        detail,
-        ..v1::Error::default()
-    }
+    v1::Error { detail, ..error_message(code, error.to_string()) }
 }
 
 impl WireError {

@@ -11,7 +11,7 @@ use quinn::{
 };
 
 use crate::limits::{Limits, TransportSettings};
-use crate::tls::{self, Identity, IdentityError, Trust};
+use crate::tls::{self, Credentials, IdentityError, Trust};
 
 /// Sent before the first acknowledgement. Larger than RFC 9002's ten packets: batches are large, and a
 /// path that cannot take this much slows the sender within a round trip.
@@ -34,12 +34,12 @@ const INITIAL_ROUND_TRIP: Duration = Duration::from_millis(100);
 const UDP_PAYLOAD_BYTES_MIN: u16 = 1200;
 
 pub(crate) fn server(
-    identity: &Identity,
+    credentials: &Credentials,
     alpn: &[u8],
     limits: &Limits,
     settings: &TransportSettings,
 ) -> Result<ServerConfig, IdentityError> {
-    let crypto = QuicServerConfig::try_from(tls::server_config(identity, alpn)?)
+    let crypto = QuicServerConfig::try_from(tls::server_config(credentials, alpn)?)
         .map_err(|error| IdentityError::Unusable(error.to_string()))?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     let mut transport = transport(settings);

@@ -21,16 +21,21 @@ use crate::handshake::{judge, welcome};
 use crate::limits::FrameLimits;
 use crate::listener::{Gate, ListenConfig, ListenError};
 use crate::session::{SessionParts, SessionTask};
+use crate::tls::Credentials;
 use crate::{CloseCode, Connection, Peer, Transport, WireError, socket};
 
 /// How long a refused client may take to read why.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(crate) fn bind(config: &ListenConfig, addr: SocketAddr) -> Result<Endpoint, ListenError> {
-    let server = server_config(&config.identity, ALPN, &config.limits, &config.settings)?;
+pub(crate) fn bind(
+    config: &ListenConfig,
+    credentials: &Credentials,
+    addr: SocketAddr,
+) -> Result<Endpoint, ListenError> {
+    let server = server_config(credentials, ALPN, &config.limits, &config.settings)?;
     let socket = socket::udp(addr, &config.settings).map_err(|error| ListenError::bind(addr, error))?;
     let mut endpoint = endpoint_config(&config.settings);
-    reset::outlive_restarts(&mut endpoint, &config.identity);
+    reset::outlive_restarts(&mut endpoint, &credentials.identity());
     Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime))
         .map_err(|error| ListenError::bind(addr, error))
 }

@@ -23,6 +23,7 @@ pub(crate) use config::{
 };
 pub(crate) use dial::{dial, endpoint as client_endpoint};
 pub(crate) use listen::{bind, serve};
+pub use windows::SessionWindow;
 use windows::Windows;
 
 /// A QUIC connection after its handshake.
@@ -52,10 +53,9 @@ impl Link {
         self.connection.close(code.varint(), reason.as_bytes());
     }
 
-    pub(crate) fn widen_receive(&self) {
-        if let Some(windows) = &self.windows {
-            windows.widen_receive(&self.connection);
-        }
+    /// None for a client.
+    pub(crate) fn widen_receive(&self) -> Option<SessionWindow> {
+        self.windows.as_ref().map(|windows| windows.widen_receive(&self.connection))
     }
 
     pub(crate) fn widen_send(&self) {

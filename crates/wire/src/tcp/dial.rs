@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig};
-use tidelog_proto::{ALPN, v1};
+use tidelog_proto::v1;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -42,7 +42,8 @@ pub(crate) struct Dialer {
 }
 
 pub(crate) async fn dial(options: &ConnectOptions, addr: SocketAddr) -> Result<Connection, WireError> {
-    let config = tls::client_config(&options.trust, ALPN).map_err(|error| options.tls_error(&error))?;
+    let config = tls::client_config(&options.trust, options.trust.alpn())
+        .map_err(|error| options.tls_error(&error))?;
     let config = Arc::new(config);
     let name = ServerName::try_from(options.name().to_owned()).map_err(|error| options.tls_error(&error))?;
     let tls = tls_connect(addr, &options.addr, name.clone(), &config, &options.settings).await?;

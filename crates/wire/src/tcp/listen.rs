@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tidelog_model::ErrorCode;
-use tidelog_proto::{ALPN, v1};
+use tidelog_proto::v1;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
@@ -115,7 +115,7 @@ async fn shake(
     socket::tune_tcp(&tcp, &gate.settings).map_err(lost)?;
     let mut tls = acceptor.accept(tcp).await.map_err(lost)?;
     let (_, session) = tls.get_mut();
-    if session.alpn_protocol() != Some(ALPN) {
+    if session.alpn_protocol() != Some(gate.alpn) {
         return Err(WireError::Protocol { addr: peer.to_string() });
     }
     session.set_buffer_limit(Some(gate.settings.tls_buffer_bytes));

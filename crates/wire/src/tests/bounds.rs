@@ -105,20 +105,26 @@ async fn spoofed_addresses_get_less_than_they_sent_and_take_no_place() {
 
 #[tokio::test]
 async fn windows_are_granted_from_their_budget_and_given_back() {
-    let budget = crate::ByteBudget::new(1 << 20);
+    let budget = crate::ByteBudget::new(16 << 20);
     let windows = budget.clone();
+    let stream = crate::TransportSettings::default().stream_window_bytes as usize;
     let mut server = Server::with(|config| config.windows = windows);
     let (first, accepted_first) = server.pair(TransportChoice::Quic).await;
     assert_eq!(budget.free_bytes(), budget.total_bytes(), "a connection without batches takes nothing");
-    for _ in 0..2 {
-        accepted_first.widen_receive();
-        assert_eq!(budget.free_bytes(), budget.total_bytes() / 4 * 3);
-    }
+    // Each session has a window of its own, until a quarter of what is free is less than that.
+    let mut sessions: Vec<_> = (0..6).map(|_| accepted_first.widen_receive()).collect();
+    let granted = sessions.iter().filter(|session| session.is_own()).count();
+    let taken = budget.total_bytes() - budget.free_bytes();
+    assert!(granted > 1 && granted < sessions.len() && taken > granted * stream, "{granted}, {taken}");
+    // What a session leaves goes to the next one of the connection.
+    sessions.remove(0);
+    assert!(accepted_first.widen_receive().is_own());
+    assert_eq!(budget.free_bytes(), budget.total_bytes() - taken);
     accepted_first.widen_send();
     let held = budget.try_acquire(budget.free_bytes()).unwrap();
     let (second, accepted) = server.pair(TransportChoice::Quic).await;
-    accepted.widen_receive();
-    drop((first, accepted_first, held));
+    assert!(!accepted.widen_receive().is_own());
+    drop((first, accepted_first, held, sessions));
     assert_eq!(budget.free_bytes(), budget.total_bytes());
     // The second connection has the minimum, and still carries what is larger than that.
     let (mut ours, mut theirs) = streams(&second, &accepted, request).await;

@@ -5,7 +5,7 @@ use tidelog_proto::v1;
 use super::{BOTH, Server, streams, within};
 use crate::{CloseCode, FrameKind, Stream, Transport, TransportChoice, WireError, connect};
 
-fn request(stream: &mut Stream) {
+pub(super) fn request(stream: &mut Stream) {
     stream.send.push(FrameKind::Request, &v1::Request::default(), &[]);
 }
 
@@ -147,7 +147,7 @@ async fn a_port_in_use_is_named() {
     let again = std::panic::AssertUnwindSafe(async {
         let config = crate::ListenConfig {
             addr,
-            identity,
+            port: crate::Port::Clients(crate::Credentials::new(identity).unwrap()),
             limits: crate::Limits::default(),
             settings: crate::TransportSettings::default(),
             budget: crate::ByteBudget::new(1),

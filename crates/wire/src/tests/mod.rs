@@ -1,6 +1,7 @@
 //! Both transports on loopback, with good and with hostile peers.
 
 mod bounds;
+mod cluster;
 mod document;
 mod frames;
 mod handshakes;
@@ -49,7 +50,7 @@ impl Server {
         let identity = Identity::self_signed(&["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         let mut config = ListenConfig {
             addr: "127.0.0.1:0".parse().unwrap(),
-            identity: identity.clone(),
+            port: crate::Port::Clients(crate::Credentials::new(identity.clone()).unwrap()),
             limits: Limits::default(),
             settings: TransportSettings::default(),
             budget: ByteBudget::new(64 << 20),

@@ -88,6 +88,11 @@ impl Identity {
         &self.0.key_pem
     }
 
+    /// The same certificate with the same key.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.0.certificate_pem == other.0.certificate_pem && self.0.key_pem == other.0.key_pem
+    }
+
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         self.0.chain.clone()
     }

@@ -10,9 +10,10 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tidelog_proto::{ALPN, ALPN_INTERNAL};
 
 use super::identity::{certificates, read};
-use super::{Fingerprint, IdentityError};
+use super::{ClusterTls, Fingerprint, IdentityError};
 
 /// How a client decides whether a server's certificate is good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,9 @@ pub enum Trust {
     Authorities(String),
     /// Exactly the certificate with this fingerprint, whatever names and dates it carries.
     Pinned(Fingerprint),
+    /// The members of this member's cluster, on their internal port; the client shows its own
+    /// certificate there.
+    Cluster(ClusterTls),
     /// Anyone. Whoever sits between client and server can read and change everything.
     Insecure,
 }
@@ -34,6 +38,14 @@ impl Trust {
         let pem = read(path)?;
         certificates(pem.as_bytes())?;
         Ok(Self::Authorities(pem))
+    }
+
+    /// The protocol that is spoken with whom is trusted this way.
+    pub(crate) fn alpn(&self) -> &'static [u8] {
+        match self {
+            Self::Cluster(_) => ALPN_INTERNAL,
+            _ => ALPN,
+        }
     }
 
     pub(crate) fn verifier(
@@ -59,6 +71,7 @@ impl Trust {
                         .map_err(|error| unusable(&error))?;
                 Ok(verifier)
             }
+            Self::Cluster(member) => Ok(Arc::new(member.clone())),
             Self::Pinned(fingerprint) => Ok(Arc::new(ByKey { expected: Some(*fingerprint), algorithms })),
             Self::Insecure => Ok(Arc::new(ByKey { expected: None, algorithms })),
         }
