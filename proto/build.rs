@@ -2,13 +2,14 @@
 
 use std::error::Error;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "tidelog/v1/frame.proto",
     "tidelog/v1/error.proto",
     "tidelog/v1/session.proto",
     "tidelog/v1/control.proto",
     "tidelog/v1/produce.proto",
     "tidelog/v1/subscribe.proto",
+    "tidelog/v1/internal.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

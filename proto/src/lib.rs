@@ -12,6 +12,9 @@ pub mod v1 {
 /// The protocol's name in TLS (ALPN), on QUIC and on TCP.
 pub const ALPN: &[u8] = b"tidelog/1";
 
+/// The same for the port on which the processes of a cluster speak to each other, over TCP alone.
+pub const ALPN_INTERNAL: &[u8] = b"tidelog-internal/1";
+
 /// Oldest and newest protocol version that these messages describe.
 pub const VERSION_MIN: u32 = 1;
 pub const VERSION_MAX: u32 = 1;

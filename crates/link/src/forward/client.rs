@@ -1,0 +1,149 @@
+//! The sending end of a forward lane.
+//!
+//! Batches leave in the order in which they were handed over, and are acknowledged in that order. What
+//! is not acknowledged yet is bounded in bytes; who hands over more waits.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use tidelog_model::{ErrorCode, Offset, TimestampMs, TopicPartition};
+use tidelog_peer::{Ack, AckSender, Produced, StoreError};
+use tidelog_proto::v1;
+use tidelog_wire::{ByteBudget, BytePermit, FrameKind, FrameReceiver, FrameSender, Stream, WireError};
+use tokio::sync::mpsc;
+
+use crate::convert::{error, topic_id_bytes};
+use crate::limits::FORWARD_BYTES_MAX;
+
+/// Queued batches are written together up to this many bytes.
+const WRITE_BYTES: usize = 1024 * 1024;
+
+/// A lane that batches can be handed to until it ends. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct ForwardLane {
+    queue: mpsc::UnboundedSender<Forwarded>,
+    in_flight: ByteBudget,
+}
+
+#[derive(Debug)]
+struct Forwarded {
+    partition: TopicPartition,
+    batch: BytesMut,
+    waiting: Waiting,
+}
+
+/// Who waits for an acknowledgement, and what the batch takes until then.
+#[derive(Debug)]
+struct Waiting {
+    ack: AckSender,
+    _permit: BytePermit,
+}
+
+/// What has left and is not acknowledged, oldest first.
+type Sent = Arc<Mutex<VecDeque<Waiting>>>;
+
+impl ForwardLane {
+    /// Opens the lane; with it comes the work that it needs done for as long as it lives. `addr` is for
+    /// errors.
+    pub(crate) async fn open(
+        mut stream: Stream,
+        addr: String,
+    ) -> Result<(Self, impl Future<Output = ()> + Send), WireError> {
+        stream.send.send(FrameKind::OpenProducer, &v1::OpenProducer::default(), &[]).await?;
+        let opened = stream.recv.expect().await?;
+        let _: v1::ProducerOpened = opened.decode(FrameKind::ProducerOpened)?;
+        let (queue, forwarded) = mpsc::unbounded_channel();
+        let lane = Self { queue, in_flight: ByteBudget::new(FORWARD_BYTES_MAX) };
+        Ok((lane, work(stream, forwarded, addr)))
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.queue.is_closed()
+    }
+
+    /// Waits for room; when it returns, the batch has its place in the lane's order.
+    pub(crate) async fn produce(
+        &self,
+        partition: TopicPartition,
+        batch: BytesMut,
+    ) -> Result<Ack, StoreError> {
+        let permit = self.in_flight.acquire(batch.len()).await;
+        let (sender, ack) = Ack::pending();
+        let waiting = Waiting { ack: sender, _permit: permit };
+        let handed_over = self.queue.send(Forwarded { partition, batch, waiting });
+        handed_over.map(|()| ack).map_err(|_| StoreError::from(ErrorCode::BrokerNotAvailable))
+    }
+}
+
+async fn work(stream: Stream, mut forwarded: mpsc::UnboundedReceiver<Forwarded>, addr: String) {
+    let sent = Sent::default();
+    let Stream { send, recv } = stream;
+    let ended = tokio::select! {
+        error = write(send, &mut forwarded, &sent) => error,
+        error = read(recv, &sent) => error,
+    };
+    let lost = |code, what| StoreError::new(code, format!("{addr} {what}: {ended}"));
+    for waiting in sent.lock().drain(..) {
+        let error = lost(ErrorCode::RequestTimedOut, "went away before it acknowledged the batch");
+        waiting.ack.send(Err(error));
+    }
+    forwarded.close();
+    while let Ok(unsent) = forwarded.try_recv() {
+        let error = lost(ErrorCode::BrokerNotAvailable, "went away before the batch was sent");
+        unsent.waiting.ack.send(Err(error));
+    }
+}
+
+async fn write(
+    mut send: FrameSender,
+    forwarded: &mut mpsc::UnboundedReceiver<Forwarded>,
+    sent: &Sent,
+) -> WireError {
+    let mut sequence = 0;
+    while let Some(first) = forwarded.recv().await {
+        let mut next = Some(first);
+        while let Some(Forwarded { partition, batch, waiting }) = next {
+            // Before it leaves: its acknowledgement could otherwise be there first.
+            sent.lock().push_back(waiting);
+            let topic_id = topic_id_bytes(partition.topic);
+            let header = v1::Produce { topic_id, partition: partition.partition.0, sequence };
+            send.push(FrameKind::Produce, &header, &[batch.freeze()]);
+            sequence += 1;
+            next = (send.queued_bytes() < WRITE_BYTES).then(|| forwarded.try_recv().ok()).flatten();
+        }
+        if let Err(error) = send.flush().await {
+            return error;
+        }
+    }
+    // The lane was dropped; what has left is still acknowledged.
+    match send.finish().await {
+        Ok(()) => std::future::pending().await,
+        Err(error) => error,
+    }
+}
+
+async fn read(mut recv: FrameReceiver, sent: &Sent) -> WireError {
+    let mut expected = 0;
+    loop {
+        let ack: v1::ProduceAck =
+            match recv.expect().await.and_then(|frame| frame.decode(FrameKind::ProduceAck)) {
+                Ok(ack) => ack,
+                Err(error) => return error,
+            };
+        let waiting = sent.lock().pop_front();
+        let Some(waiting) = waiting.filter(|_| ack.sequence == expected) else {
+            return WireError::Malformed(format!("acknowledgement {} instead of {expected}", ack.sequence));
+        };
+        expected += 1;
+        waiting.ack.send(match ack.error {
+            Some(refused) => Err(error(refused)),
+            None => Ok(Produced {
+                base_offset: Offset(ack.base_offset),
+                append_time: ack.append_time_ms.map(TimestampMs),
+                log_start: Offset(ack.log_start),
+            }),
+        });
+    }
+}

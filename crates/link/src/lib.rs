@@ -1,0 +1,27 @@
+//! The internal protocol, both ends: what the processes of one cluster say to each other.
+//!
+//! A [`Remote`] stands for another process and has the traits of [`tidelog_peer`]; a [`LinkServer`]
+//! serves whoever implements them here. Calls share one stream and are answered in any order;
+//! replication has a stream of its own for each pair of stores. Sockets, TLS and frames are
+//! [`tidelog_wire`]'s; what a call means is its implementer's.
+//!
+//! docs/internal-protocol.md says what is sent.
+
+mod calls;
+mod convert;
+pub mod forward;
+mod limits;
+mod remote;
+mod replication;
+mod server;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+pub use convert::BadMessage;
+pub use remote::{LinkError, Remote, RemoteOptions};
+pub use replication::{
+    Followers, FromFollower, FromLeader, LeaderReceiver, LeaderSender, ReplicationLane, ToFollower, ToLeader,
+};
+pub use server::{LinkServer, LinkServerOptions, Services};
