@@ -1,0 +1,255 @@
+//! Carrying out an operator's commands. What is refused is refused before anything is changed.
+
+mod checks;
+mod topics;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::future::FutureExt as _;
+use tidelog_meta::{Compare, Drain, Entry, Event, MetaError, Op, Revision, Txn, TxnOutcome, keys};
+use tidelog_model::{NodeId, TopicId, TopicPartition};
+
+use super::Lead;
+use super::jobs::{self, Done};
+use crate::commit::{Committed, is_deposed, submit};
+use crate::operator::{Command, Elected, Refusal, Reply};
+use crate::plan::election::{self, Reports};
+use crate::plan::reassignment::towards;
+use crate::plan::{Change, Reason, World, leadership};
+
+impl Lead {
+    pub(super) fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Status { reply } => drop(reply.send(Ok(self.status()))),
+            Command::Nodes { reply } => drop(reply.send(Ok(self.nodes()))),
+            Command::Partitions { topic, reply } => {
+                let known = topic.is_none_or(|topic| self.image.topic(topic).is_some());
+                drop(reply.send(known.then(|| self.partitions(topic)).ok_or(Refusal::UnknownTopic)));
+            }
+            Command::Drain { node, reply } => {
+                let checked = checks::drain(&self.world(), node);
+                self.carry_out(checked.map(|()| self.drain(node, false)), reply);
+            }
+            Command::Decommission { node, reply } => {
+                let checked = checks::decommission(&self.world(), node);
+                self.carry_out(checked.map(|()| self.drain(node, true)), reply);
+            }
+            Command::Undrain { node, reply } => {
+                let known = self.image.nodes.contains_key(&node).then_some(());
+                let known = known.ok_or(Refusal::UnknownNode(node));
+                self.carry_out(known.map(|()| vec![Txn::new().delete(&keys::drain(node))]), reply);
+            }
+            Command::Reassign { moves, reply } => match self.reassignments(&moves) {
+                Ok(changes) => self.commit_for(changes, reply, |_| ()),
+                Err(refusal) => drop(reply.send(Err(refusal))),
+            },
+            Command::Rebalance { reply } => drop(reply.send(Ok(self.rebalance()))),
+            Command::ElectUnclean { partitions, reply } => self.elect_unclean(partitions, reply),
+            Command::SetReplicationFactor { topic, replicas, reply } => {
+                let planned = self.replication_factor(topic, replicas);
+                self.carry_out(planned, reply);
+            }
+            Command::AddPartitions { topic, partitions, reply } => {
+                let planned = topics::more_partitions(&self.world(), topic, partitions);
+                self.carry_out(planned, reply);
+            }
+            Command::CreateTopic { topic, reply } => self.create_topic(&topic, reply),
+        }
+    }
+
+    fn world(&self) -> World<'_> {
+        World::new(&self.image, &self.view)
+    }
+
+    fn drain(&self, node: NodeId, decommission: bool) -> Vec<Txn> {
+        let asked = self.context.clock.now();
+        vec![Txn::new().put(&keys::drain(node), &Drain { decommission, asked })]
+    }
+
+    fn replication_factor(&self, topic: TopicId, replicas: u32) -> Result<Vec<Txn>, Refusal> {
+        let record = checks::replication_factor(&self.world(), topic, replicas)?;
+        let key = keys::topic(topic);
+        Ok(vec![Txn::new().when_unchanged(&key, self.image.topics[&topic].revision).put(&key, &record)])
+    }
+
+    fn reassignments(&self, moves: &[(TopicPartition, Vec<NodeId>)]) -> Result<Vec<Change>, Refusal> {
+        checks::reassignments(&self.world(), moves)?;
+        let mut changes = Vec::new();
+        for (partition, target) in moves {
+            if self.busy.contains(partition) {
+                return Err(Refusal::Busy(*partition));
+            }
+            let held = &self.image.partitions[partition];
+            let (record, planned_from) = (towards(&held.value, target), held.revision);
+            if record != held.value {
+                let reason = Reason::ReassignmentBegun;
+                changes.push(Change { partition: *partition, planned_from, record, reason });
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Takes away what makes things go bit by bit, once.
+    fn rebalance(&mut self) -> usize {
+        self.timers.balance = self.now();
+        let mut busy = self.busy.clone();
+        busy.extend(self.patience.keys());
+        let moves = leadership::moves(&self.world(), &busy, usize::MAX, usize::MAX);
+        let preferred = moves.iter().filter(|step| step.reason == Reason::Preferred).count();
+        self.start_moves(moves);
+        self.plan_now();
+        preferred
+    }
+
+    fn elect_unclean(&mut self, partitions: Vec<TopicPartition>, reply: Reply<Vec<Elected>>) {
+        let partitions: BTreeSet<_> = partitions.into_iter().collect();
+        let partitions: Vec<_> = partitions.into_iter().collect();
+        let busy = partitions.iter().find(|partition| self.busy.contains(partition));
+        let checked = match busy {
+            Some(partition) => Err(Refusal::Busy(*partition)),
+            None => checks::unclean(&self.world(), &partitions),
+        };
+        if let Err(refusal) = checked {
+            drop(reply.send(Err(refusal)));
+            return;
+        }
+        self.busy.extend(&partitions);
+        let asked = election::whom_to_ask(&self.world(), &partitions, true);
+        let addressed = jobs::addressed(&self.image, asked);
+        let context = Arc::clone(&self.context);
+        let job = async move {
+            let reports = jobs::ask(&context, addressed).await;
+            Done::Then(Box::new(move |lead| lead.on_unclean_reports(&partitions, &reports, reply)))
+        };
+        self.jobs.push(job.boxed());
+    }
+
+    fn on_unclean_reports(
+        &mut self,
+        partitions: &[TopicPartition],
+        reports: &Reports,
+        reply: Reply<Vec<Elected>>,
+    ) {
+        self.busy.retain(|busy| !partitions.contains(busy));
+        let world = self.world();
+        let elect = |partition: &TopicPartition| {
+            let change = election::elect_unclean(&world, *partition, reports);
+            change.ok_or(Refusal::NobodyAnswers(*partition))
+        };
+        match partitions.iter().map(elect).collect::<Result<Vec<_>, _>>() {
+            Ok(changes) => {
+                for change in &changes {
+                    let (partition, leader) = (change.partition, change.record.leader);
+                    tracing::warn!(%partition, ?leader, "an operator accepts the loss of acknowledged records");
+                }
+                self.commit_for(changes, reply, |done| done.iter().filter_map(elected).collect());
+            }
+            Err(refusal) => drop(reply.send(Err(refusal))),
+        }
+    }
+
+    /// Commits changes, and answers when that is done.
+    fn commit_for<T: Send + 'static>(
+        &mut self,
+        changes: Vec<Change>,
+        reply: Reply<T>,
+        answer: impl FnOnce(&[(Change, Revision)]) -> T + Send + 'static,
+    ) {
+        let sound = self.sound(changes);
+        self.busy.extend(sound.iter().map(|change| change.partition));
+        let context = Arc::clone(&self.context);
+        let job = async move {
+            let committed = jobs::committed(&context, sound).await;
+            Done::Then(Box::new(move |lead| {
+                let result = refusal_of(&committed).map_or_else(|| Ok(answer(&committed.done)), Err);
+                lead.on_committed(committed);
+                drop(reply.send(result));
+            }))
+        };
+        self.jobs.push(job.boxed());
+    }
+
+    /// Commits transactions one after the other, and answers when that is done.
+    fn carry_out(&mut self, txns: Result<Vec<Txn>, Refusal>, reply: Reply<()>) {
+        match txns {
+            Ok(txns) => self.commit_all(txns, move |result| drop(reply.send(result))),
+            Err(refusal) => drop(reply.send(Err(refusal))),
+        }
+    }
+
+    /// Commits transactions one after the other until one fails, each only while this is the controller.
+    fn commit_all(&mut self, txns: Vec<Txn>, answer: impl FnOnce(Result<(), Refusal>) + Send + 'static) {
+        let context = Arc::clone(&self.context);
+        let job = async move {
+            let mut events = Vec::new();
+            let mut result = Ok(());
+            for txn in txns {
+                let ops = txn.ops.clone();
+                let txn = guarded(txn, context.leadership.compare());
+                match submit(&*context.meta, txn, context.options.commit_wait).await {
+                    Ok(TxnOutcome::Committed(revision)) => {
+                        events.extend(ops.into_iter().map(|op| event(op, revision)));
+                    }
+                    Ok(TxnOutcome::Conflict(_)) if is_deposed(&*context.meta, &context.leadership).await => {
+                        result = Err(Refusal::NotController { controller: None });
+                    }
+                    Ok(TxnOutcome::Conflict(_)) => result = Err(Refusal::Conflict),
+                    Err(MetaError::OutcomeUnknown(_)) => result = Err(Refusal::OutcomeUnknown),
+                    Err(error) => result = Err(Refusal::Metadata(error)),
+                }
+                if result.is_err() {
+                    break;
+                }
+            }
+            Done::Then(Box::new(move |lead| {
+                for event in &events {
+                    lead.image.apply(event);
+                }
+                lead.stale |= result.is_err();
+                lead.plan_now();
+                answer(result);
+            }))
+        };
+        self.jobs.push(job.boxed());
+    }
+}
+
+/// The transaction with the election's comparison in front.
+fn guarded(mut txn: Txn, election: Compare) -> Txn {
+    txn.compares.insert(0, election);
+    txn
+}
+
+/// What a watch will say of an operation that was committed.
+fn event(op: Op, revision: Revision) -> Event {
+    match op {
+        Op::Put { key, value, lease } => Event::Put(Entry {
+            key: key.into(),
+            value,
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+            lease,
+        }),
+        Op::Delete { key } => Event::Delete { key: key.into(), revision },
+    }
+}
+
+fn refusal_of(committed: &Committed) -> Option<Refusal> {
+    if committed.deposed {
+        Some(Refusal::NotController { controller: None })
+    } else if !committed.unknown.is_empty() {
+        Some(Refusal::OutcomeUnknown)
+    } else if let Some(error) = &committed.error {
+        Some(Refusal::Metadata(error.clone()))
+    } else {
+        (!committed.conflicts.is_empty()).then_some(Refusal::Conflict)
+    }
+}
+
+fn elected((change, _): &(Change, Revision)) -> Option<Elected> {
+    let TopicPartition { topic, partition } = change.partition;
+    let node = change.record.leader?.node;
+    Some(Elected { topic, partition, node, epoch: change.record.epoch })
+}
