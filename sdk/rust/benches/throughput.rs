@@ -178,7 +178,7 @@ fn serve(
 ) -> Result<String, Box<dyn std::error::Error>> {
     let mut listener = Listener::bind(ListenConfig {
         addr: "127.0.0.1:0".parse()?,
-        identity,
+        port: tidelog_wire::Port::Clients(tidelog_wire::Credentials::new(identity)?),
         limits: Limits::default(),
         settings: TransportSettings::default(),
         budget: ByteBudget::new(256 << 20),

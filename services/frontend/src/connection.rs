@@ -19,9 +19,6 @@ const DRAIN_MS: u32 = 5_000;
 /// Once nothing is left to serve, how long a client that was told good-bye may take to leave by itself.
 const LEAVE: Duration = Duration::from_millis(500);
 
-/// How long the last words on a stream may take to arrive.
-const DELIVERY: Duration = Duration::from_secs(1);
-
 /// Serves a connection until either side ends it.
 pub(crate) async fn serve(connection: Connection, edge: Arc<Edge>, tasks: Supervisor) {
     let peer = connection.peer();
@@ -60,14 +57,6 @@ async fn drain(connection: &Connection, edge: &Edge, streams: &Supervisor) {
     connection.close(CloseCode::SHUTTING_DOWN, "the server is shutting down");
 }
 
-/// Ends a stream properly.
-pub(crate) async fn finish(mut stream: Stream) {
-    if stream.send.finish().await.is_ok() {
-        // A failure means that the client is gone, and nothing is left to say.
-        let _ = timeout(DELIVERY, stream.send.delivered()).await;
-    }
-}
-
 /// `connection` stays open as long as one of its streams is served.
 async fn dispatch(mut stream: Stream, connection: Connection, edge: Arc<Edge>) {
     let _counted = Counted::one(&edge.metrics.streams);
@@ -75,8 +64,8 @@ async fn dispatch(mut stream: Stream, connection: Connection, edge: Arc<Edge>) {
     let frame = match first {
         Ok(Ok(Some(frame))) => frame,
         Ok(Ok(None)) => return,
-        Ok(Err(error)) => return give_up(stream, &error).await,
-        Err(_) => return give_up(stream, &WireError::FrameTimeout).await,
+        Ok(Err(error)) => return stream.give_up(&error).await,
+        Err(_) => return stream.give_up(&WireError::FrameTimeout).await,
     };
     if edge.drain.is_cancelled() {
         return stream.fail(&error::shutting_down(), CloseCode::STREAM_SHUTTING_DOWN).await;
@@ -84,8 +73,8 @@ async fn dispatch(mut stream: Stream, connection: Connection, edge: Arc<Edge>) {
     match frame.kind {
         FrameKind::Request => control::serve(stream, frame, &edge).await,
         FrameKind::OpenProducer => {
-            connection.widen_receive();
-            producer::serve(stream, &frame, &edge).await;
+            let window = connection.widen_receive();
+            producer::serve(stream, &frame, window, &edge).await;
         }
         FrameKind::Subscribe => {
             connection.widen_send();
@@ -99,15 +88,4 @@ pub(crate) async fn unexpected(stream: Stream, kind: FrameKind) {
     let message = format!("a frame of kind {kind:?} is not expected here");
     let error = error::of(ErrorCode::InvalidRequest, message);
     stream.fail(&error, CloseCode::UNEXPECTED_FRAME).await;
-}
-
-/// Ends a stream after an error on it. What the peer did wrong it gets to know.
-pub(crate) async fn give_up(mut stream: Stream, error: &WireError) {
-    match error {
-        WireError::FrameTooLarge { .. }
-        | WireError::Malformed(_)
-        | WireError::Unexpected { .. }
-        | WireError::FrameTimeout => stream.fail(&error.to_error_frame(), error.close_code()).await,
-        _ => stream.reset(CloseCode::CANCELLED),
-    }
 }

@@ -4,15 +4,7 @@ use tidelog_model::{ErrorCode, Offset};
 use tidelog_peer::StoreError;
 use tidelog_proto::v1;
 
-pub(crate) fn of(code: ErrorCode, message: impl Into<String>) -> v1::Error {
-    v1::Error {
-        code: code as u32,
-        message: message.into(),
-        retryable: code.is_retryable(),
-        no_side_effects: code.has_no_side_effects(),
-        ..v1::Error::default()
-    }
-}
+pub(crate) use tidelog_wire::error_message as of;
 
 pub(crate) fn of_store(error: StoreError) -> v1::Error {
     of(error.code, error.message)

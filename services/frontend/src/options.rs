@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tidelog_model::ClusterId;
-use tidelog_wire::{Identity, Limits, ListenError, TransportSettings};
+use tidelog_wire::{Credentials, Limits, ListenError, TransportSettings};
 
 /// A frontend's settings.
 #[derive(Clone, Debug)]
@@ -14,7 +14,8 @@ pub struct FrontendOptions {
     pub listen: SocketAddr,
     /// What clients are told to connect to; `None` tells them the address that is listened on.
     pub advertised: Option<String>,
-    pub identity: Identity,
+    /// Shown to clients; may be replaced while the frontend runs.
+    pub credentials: Credentials,
     /// Listen beyond loopback although nobody is asked who they are.
     pub allow_unauthenticated: bool,
     pub cluster_id: Option<ClusterId>,
@@ -33,6 +34,9 @@ pub struct FrontendOptions {
     /// What one producer session may have unacknowledged before it is no longer read.
     pub producer_in_flight_bytes: usize,
     pub producer_in_flight_batches: usize,
+    /// How long a producer session for which there is no transport window of its own may go unread:
+    /// longer, and it is ended, for it holds up its connection.
+    pub stall_timeout: Duration,
     /// How long a batch may wait for its acknowledgement when the client names no time of its own.
     pub produce_timeout: Duration,
     /// The same for control requests.
@@ -44,12 +48,12 @@ pub struct FrontendOptions {
 }
 
 impl FrontendOptions {
-    pub fn new(listen: SocketAddr, identity: Identity) -> Self {
+    pub fn new(listen: SocketAddr, credentials: Credentials) -> Self {
         const MIB: usize = 1024 * 1024;
         Self {
             listen,
             advertised: None,
-            identity,
+            credentials,
             allow_unauthenticated: false,
             cluster_id: None,
             node: 0,
@@ -61,6 +65,7 @@ impl FrontendOptions {
             read_budget_bytes: 64 * MIB,
             producer_in_flight_bytes: 16 * MIB,
             producer_in_flight_batches: 4096,
+            stall_timeout: Duration::from_secs(5),
             produce_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_mins(1),
             records_bytes: MIB,

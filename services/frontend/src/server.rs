@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tidelog_model::SharedClock;
 use tidelog_peer::{PartitionStore, Topics};
 use tidelog_runtime::{CancellationToken, Metrics, Supervisor};
-use tidelog_wire::{ByteBudget, CloseCode, ListenConfig, Listener};
+use tidelog_wire::{ByteBudget, CloseCode, ListenConfig, Listener, Port};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -59,7 +59,7 @@ impl Frontend {
         let reads = ByteBudget::new(options.read_budget_bytes);
         let listener = Listener::bind(ListenConfig {
             addr: options.listen,
-            identity: options.identity.clone(),
+            port: Port::Clients(options.credentials.clone()),
             limits: options.limits,
             settings: options.settings,
             budget: budget.clone(),

@@ -202,7 +202,8 @@ async fn strangers_are_not_listened_to_without_authentication() {
         supervisor: supervisor.clone(),
         metrics: tidelog_runtime::Metrics::default(),
     };
-    let mut options = FrontendOptions::new("0.0.0.0:0".parse().unwrap(), identity);
+    let mut options =
+        FrontendOptions::new("0.0.0.0:0".parse().unwrap(), tidelog_wire::Credentials::new(identity).unwrap());
     let refused = Frontend::start(options.clone(), parts()).unwrap_err();
     assert!(matches!(refused, StartError::Exposed { .. }));
     assert!(refused.to_string().contains("0.0.0.0"), "{refused}");

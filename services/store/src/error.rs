@@ -13,7 +13,13 @@ pub(crate) fn of_meta(error: &MetaError) -> StoreError {
         MetaError::Closed => ErrorCode::ShuttingDown,
         MetaError::OutcomeUnknown(_) => ErrorCode::RequestTimedOut,
         MetaError::Failed(_) => ErrorCode::StorageError,
-        MetaError::Invalid(_) | MetaError::LeaseNotFound(_) | MetaError::Value(_) => ErrorCode::Internal,
+        MetaError::Invalid(_)
+        | MetaError::LeaseNotFound(_)
+        | MetaError::Value(_)
+        | MetaError::Unauthenticated(_)
+        | MetaError::Denied(_)
+        | MetaError::Untrusted(_)
+        | MetaError::Restored { .. } => ErrorCode::Internal,
     };
     StoreError::new(code, error.to_string())
 }

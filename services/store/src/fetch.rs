@@ -64,8 +64,7 @@ async fn look(node: &Node, partition: &Partition, fetch: &Fetch) -> Result<Fetch
 
 /// The partition's bounds now.
 pub(crate) fn marks(node: &Node, partition: &Partition) -> Result<Marks, StoreError> {
-    let local_start = node.journal.local(partition.id).map(|local| local.start);
-    partition.marks(local_start)
+    partition.marks(node.journal.local_start(partition.id))
 }
 
 fn check_range(id: TopicPartition, offset: Offset, marks: &Marks) -> Result<(), StoreError> {

@@ -1,5 +1,7 @@
 //! Handing a partition's batches to the journal.
 
+use std::time::Duration;
+
 use tidelog_format::state::EpochEntry;
 use tidelog_journal::{Append, AppendError, Journal, Reservation};
 use tidelog_model::{ErrorCode, Offset, TimestampMs, TopicPartition};
@@ -67,6 +69,29 @@ impl Sink for JournalSink<'_> {
     }
 }
 
+/// Gives up the wait for room after `limit`. Nothing has been appended then, or ever will be: an offset
+/// is given only to what has room.
+pub(crate) async fn in_time<T>(
+    limit: Duration,
+    journal: &Journal,
+    partition: TopicPartition,
+    room: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    if let Ok(room) = tokio::time::timeout(limit, room).await {
+        return room;
+    }
+    let stats = journal.stats();
+    let (code, why) = if stats.disk_full {
+        (ErrorCode::StorageFull, "the disk is full")
+    } else if stats.backlog {
+        (ErrorCode::BacklogFull, "the local budget is full of records that are not in the bucket yet")
+    } else {
+        (ErrorCode::ThrottlingQuotaExceeded, "the journal is behind")
+    };
+    let waited_ms = limit.as_millis();
+    Err(StoreError::new(code, format!("{partition}: no room within {waited_ms} ms: {why}")))
+}
+
 /// Why nothing was appended, as the caller is told.
 fn refused(partition: TopicPartition, error: &AppendError) -> StoreError {
     StoreError::new(code(error), format!("{partition}: {error}"))
@@ -79,5 +104,48 @@ fn code(error: &AppendError) -> ErrorCode {
         AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         AppendError::Closed => ErrorCode::ShuttingDown,
         AppendError::Failed(_) => ErrorCode::StorageError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tidelog_format::journal::PartitionCheckpoint;
+    use tidelog_journal::{Checkpoints, JournalConfig};
+    use tidelog_model::{PartitionId, TopicId};
+
+    use super::*;
+    use crate::boot::recovery::Recovery;
+
+    struct Nothing;
+
+    impl Checkpoints for Nothing {
+        fn checkpoint(&self) -> Vec<(TopicPartition, PartitionCheckpoint)> {
+            Vec::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_wait_for_room_ends_with_a_retriable_refusal() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config =
+            JournalConfig::new(dir.path().join("journal"), tidelog_runtime::SystemClock::shared());
+        (config.file_bytes, config.budget_bytes) = (1 << 20, 8 << 20);
+        (config.group_bytes_max, config.queue_bytes_max) = (64 << 10, 128 << 10);
+        let (journal, _) = Journal::open(config, Arc::new(Nothing), &mut Recovery::default()).unwrap();
+        let partition = TopicPartition::new(TopicId::from_bytes([1; 16]), PartitionId(0));
+        let reserve = |limit| {
+            let room = JournalSink::reserve(&journal, partition, 100 << 10, false, TimestampMs(0));
+            in_time(limit, &journal, partition, room)
+        };
+        let long = Duration::from_mins(1);
+        let held = reserve(long).await.unwrap();
+        let refused = reserve(Duration::from_millis(20)).await.err().unwrap();
+        assert_eq!(refused.code, ErrorCode::ThrottlingQuotaExceeded);
+        assert!(refused.is_retryable() && refused.has_no_side_effects());
+        // Who gave up waiting holds nothing.
+        drop(held);
+        assert!(reserve(long).await.is_ok());
     }
 }

@@ -44,6 +44,21 @@ pub(crate) fn observe(metrics: &Metrics, node: &Arc<Node>) {
         read(node, |node| node.catalog.partitions().len() as u64),
     );
     metrics.observe(
+        "store_journal_budget_bytes",
+        "What the journal may take up on disk",
+        read(node, |node| node.journal.stats().budget_bytes),
+    );
+    metrics.observe(
+        "store_journal_disk_bytes",
+        "What the journal's files take up on disk, empty ones included",
+        read(node, |node| node.journal.stats().disk_bytes),
+    );
+    metrics.observe(
+        "store_journal_pinned_bytes",
+        "Journal files that cannot go before more of what they hold is in the bucket",
+        read(node, |node| node.journal.pinned_bytes()),
+    );
+    metrics.observe(
         "store_untiered_bytes",
         "Bytes that only the hot tier has",
         read(node, |node| {

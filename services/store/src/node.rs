@@ -1,6 +1,7 @@
 //! What everything in a store shares.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidelog_cold::descriptor::Descriptors;
 use tidelog_cold::{Bucket, ColdReader, Tier};
@@ -31,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) clock: SharedClock,
     pub(crate) meta: SharedMeta,
     pub(crate) journal: Journal,
+    /// How long a batch may wait for room in it.
+    pub(crate) room_timeout: Duration,
     pub(crate) bucket: Bucket,
     pub(crate) descriptors: Descriptors,
     pub(crate) tier: Tier,

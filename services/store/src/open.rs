@@ -109,6 +109,7 @@ impl Store {
             clock,
             meta,
             journal,
+            room_timeout: options.room_timeout,
             bucket,
             tier,
             cold,

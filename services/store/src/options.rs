@@ -1,6 +1,7 @@
 //! What a store is opened with.
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use tidelog_cold::{PART_BYTES, TierConfig};
 use tidelog_model::limits::BATCH_BYTES_MAX;
@@ -13,6 +14,9 @@ use crate::offload::scheduler::PASSES_MAX;
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     pub node: NodeId,
+    /// How long a batch may wait for room in the journal before it is refused. Shorter than producers
+    /// wait for an answer, so that they hear the reason.
+    pub room_timeout: Duration,
     /// Memory for batches on their way to the bucket.
     pub offload_memory_bytes: usize,
     /// Requests that upload something, at a time.
@@ -28,6 +32,7 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             node: NodeId(1),
+            room_timeout: Duration::from_secs(10),
             offload_memory_bytes: 96 * 1024 * 1024,
             offload_requests: 8,
             offload_bytes_per_second: None,

@@ -11,7 +11,7 @@ use tidelog_peer::{
 };
 use tidelog_runtime::crash_point;
 
-use crate::journal_sink::JournalSink;
+use crate::journal_sink::{self, JournalSink};
 use crate::node::Node;
 use crate::{fetch, produce};
 
@@ -45,7 +45,8 @@ async fn append(node: &Node, id: TopicPartition, batch: BytesMut) -> Result<Ack,
     let now = node.clock.now();
     let validated = produce::validate(batch, &partition.topic.config(), now).await?;
     let bytes = validated.bytes.len();
-    let mut sink = JournalSink::reserve(&node.journal, id, bytes, partition.starts_epoch(), now).await?;
+    let room = JournalSink::reserve(&node.journal, id, bytes, partition.starts_epoch(), now);
+    let mut sink = journal_sink::in_time(node.room_timeout, &node.journal, id, room).await?;
     partition.append(validated, now, &mut sink)
 }
 

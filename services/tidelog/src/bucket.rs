@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde::Serialize;
 use tidelog_cold::bucket::{Bucket, BucketOptions};
-use tidelog_cold::inspect::{self, Cat, CatOptions, Listing, Report, VerifyOptions};
+use tidelog_cold::inspect::{self, Cat, CatOptions, Listing, Piece, Report, VerifyOptions};
 use tidelog_format::batch::{self, Batch};
 use tidelog_model::limits::BATCH_BYTES_MAX;
 use tidelog_model::{Offset, PartitionId};
@@ -43,6 +43,9 @@ pub enum Command {
         /// Most records.
         #[arg(long)]
         max: Option<u64>,
+        /// Go on behind what is damaged or missing, say what it was, and fail at the end.
+        #[arg(long)]
+        skip_damaged: bool,
         /// How records are printed.
         #[arg(short, long, value_enum, default_value_t)]
         output: Rendering,
@@ -69,11 +72,15 @@ pub async fn run(command: Command) -> anyhow::Result<Code> {
             }
             Ok(Code::Success)
         }
-        Command::Cat { url, topic, partition, offset, max, output } => {
+        Command::Cat { url, topic, partition, offset, max, skip_damaged, output } => {
             let from = offset.map(Offset);
-            let options = CatOptions { topic, partition: PartitionId(partition), from };
-            cat(&open(&url).await?, &options, max.unwrap_or(u64::MAX), output).await?;
-            Ok(Code::Success)
+            let options = CatOptions { topic, partition: PartitionId(partition), from, skip_damaged };
+            let skipped = cat(&open(&url).await?, &options, max.unwrap_or(u64::MAX), output).await?;
+            if skipped == 0 {
+                return Ok(Code::Success);
+            }
+            output::say(&format!("error: {url}: {skipped} damaged places were skipped"));
+            Ok(Code::Unusable)
         }
         Command::Verify { url, topic, output } => {
             let bucket = open(&url).await?;
@@ -206,19 +213,29 @@ async fn print_segments(bucket: &Bucket, listing: &Listing, output: Output) -> a
     Ok(())
 }
 
-async fn cat(bucket: &Bucket, options: &CatOptions, max: u64, output: Rendering) -> anyhow::Result<()> {
+/// Prints records; how many places were skipped.
+async fn cat(bucket: &Bucket, options: &CatOptions, max: u64, output: Rendering) -> anyhow::Result<u64> {
     let mut cat = Cat::open(bucket, options).await?;
     let mut renderer = Renderer::new(output, &options.topic);
-    let mut left = max;
+    let (mut left, mut skipped) = (max, 0);
     while left > 0
-        && let Some(run) = cat.next().await?
+        && let Some(piece) = cat.next().await?
     {
-        for batch in batch::split(run, BATCH_BYTES_MAX) {
-            left -= render(&batch?, options, left, &mut renderer)?;
+        match piece {
+            Piece::Batches(run) => {
+                for batch in batch::split(run, BATCH_BYTES_MAX) {
+                    left -= render(&batch?, options, left, &mut renderer)?;
+                }
+                renderer.write_to(&mut std::io::stdout().lock())?;
+            }
+            Piece::Skipped(problem) => {
+                output::say(&format!("skipped: {problem}"));
+                skipped += 1;
+            }
         }
-        renderer.write_to(&mut std::io::stdout().lock())?;
     }
-    Ok(std::io::stdout().lock().flush()?)
+    std::io::stdout().lock().flush()?;
+    Ok(skipped)
 }
 
 /// Renders a batch's records from the offset asked for on, at most `max`; says how many.

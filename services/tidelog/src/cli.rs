@@ -3,7 +3,7 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::exit::{self, Code};
-use crate::{bench, bucket, config_command, consume, dev, output, produce, storage, topic};
+use crate::{bench, bucket, certs, config_command, consume, dev, output, produce, storage, topic};
 
 /// A log service in the family of Apache Kafka, built for object storage.
 #[derive(Debug, Parser)]
@@ -31,6 +31,9 @@ enum Command {
     /// Look into a bucket, without a server.
     #[command(subcommand)]
     Bucket(bucket::Command),
+    /// Make the cluster's certificate authority and issue certificates.
+    #[command(subcommand)]
+    Certs(certs::Command),
     /// Measure this machine's limits and how near the product comes to them.
     Bench(Box<bench::Args>),
     /// Show or check the server's configuration.
@@ -52,6 +55,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Code> {
         Command::Consume(args) => consume::run(args).await,
         Command::Storage(command) => storage::run(command).await,
         Command::Bucket(command) => bucket::run(command).await,
+        Command::Certs(command) => certs::run(command),
         Command::Bench(args) => bench::run(*args).await.map(|()| Code::Success),
         Command::Config(command) => config_command::run(&command),
         Command::Completions { shell } => {
@@ -98,6 +102,9 @@ mod tests {
             "bucket ls file:///x",
             "bucket cat file:///x logs --partition 3",
             "bucket verify s3://x/y logs -o json",
+            "certs init --dir c --name test --days 30",
+            "certs issue store-1 --renew",
+            "certs issue front --for listener --host a --host 10.0.0.1",
             "config print -o json",
             "config check --config f",
             "completions bash",

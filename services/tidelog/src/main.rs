@@ -7,6 +7,7 @@
 
 mod bench;
 mod bucket;
+mod certs;
 mod cli;
 mod config_command;
 mod connection;
@@ -14,6 +15,7 @@ mod consume;
 mod dev;
 mod exit;
 mod output;
+mod private_file;
 mod produce;
 mod progress;
 mod settings;
@@ -24,8 +26,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// Chosen by measurement: docs/adr/0009-allocator.md.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     tidelog_runtime::crash::arm_from_environment();

@@ -50,7 +50,7 @@ tidelog_runtime::settings! {
         /// Memory for records on their way to consumers, all connections together.
         pub listen_read_bytes: ByteSize = "listen.read_bytes", "64 MiB", "1 MiB" ..= "4095 MiB";
 
-        /// PEM file with the certificate chain. Empty: a certificate signed by itself, made at the first start.
+        /// PEM file with the certificate chain; taken up without a restart when it is renewed. Empty: a certificate signed by itself, made at the first start.
         pub tls_certificate: Option<PathBuf> = "tls.certificate", "";
         /// PEM file with the certificate's private key.
         pub tls_key: Option<PathBuf> = "tls.key", "";
@@ -65,6 +65,9 @@ tidelog_runtime::settings! {
         pub journal_group_bytes: ByteSize = "journal.group_bytes", "4 MiB", "64 KiB" ..= "64 MiB";
         /// Batches that may wait for the disk.
         pub journal_queue_bytes: ByteSize = "journal.queue_bytes", "32 MiB", "1 MiB" ..= "1 GiB";
+        /// How long a batch may wait for room in the journal before it is refused, with an error after which it can
+        /// be sent again. The SDK gives a record two minutes for all of its tries.
+        pub journal_room_timeout: Span = "journal.room_timeout", "10s", "10ms" ..= "1m";
         /// Memory for the newest batches, from which readers at the tail are served.
         pub journal_tail_cache_bytes: ByteSize = "journal.tail_cache_bytes", "48 MiB", "0" ..= "64 GiB";
         /// Memory for the indexes of sealed files.
@@ -73,8 +76,8 @@ tidelog_runtime::settings! {
         pub journal_local_age: Option<Span> = "journal.local_age", "", "1s" ..= "36500d";
         /// Whether files are written around the page cache: where the file system has it, or never.
         pub journal_direct: DirectIo = "journal.direct", "auto";
-        /// What to do when the journal is damaged where records are still wanted: refuse to start, or go on
-        /// without them (which accepts that acknowledged records are lost).
+        /// What to do when the journal is damaged where records are still wanted, or files of it are missing:
+        /// refuse to start, or go on without them (which accepts that acknowledged records are lost).
         pub journal_on_damage: DamagePolicy = "journal.on_damage", "refuse";
         /// Threads that read journal files.
         pub journal_reader_threads: usize = "journal.reader_threads", "4", "1" ..= "64";

@@ -1,9 +1,9 @@
-//! Requests with one answer each, on streams of their own.
+//! Requests with one answer each, on streams that carry one at a time.
 
 use std::time::Duration;
 
 use tidelog_proto::v1::{self, request, response};
-use tidelog_wire::{FrameKind, WireError};
+use tidelog_wire::{Frame, FrameKind, Stream, WireError};
 use tokio::time::{Instant, timeout_at};
 
 use super::Backoff;
@@ -70,17 +70,36 @@ fn timed_out(what: &'static str, after: Duration, last: Option<Error>, repeat: R
 }
 
 async fn attempt(link: &Link, request: &v1::Request) -> Result<response::Body, Error> {
-    let connection = link.connection().await?;
-    let mut stream = connection.open().await?;
-    stream.send.send(FrameKind::Request, request, &[]).await?;
-    // Said after the request, so that the server can answer without waiting for it.
-    stream.send.finish().await?;
-    let frame = stream.recv.expect().await?;
+    // Taken before the stream: if the connection is replaced in between, nobody finds the stream again.
+    let idle = link.idle();
+    let mut control = link.control().await?;
+    let frame = match exchange(&mut control.stream, request).await? {
+        Some(frame) => frame,
+        // The server had ended the stream, and so has not read the request.
+        None if control.is_used => {
+            control = link.new_control().await?;
+            exchange(&mut control.stream, request).await?.ok_or(NO_ANSWER)?
+        }
+        None => return Err(NO_ANSWER),
+    };
     let response: v1::Response = frame.decode(FrameKind::Response)?;
+    idle.give_back(control.stream);
     if let Some(error) = response.error {
         return Err(WireError::from(error).into());
     }
     response.body.ok_or(Error::Protocol("the server does not know this request"))
+}
+
+const NO_ANSWER: Error = Error::Protocol("the server ended the stream without an answer");
+
+/// Sends a request and waits for its answer; none if the server finishes the stream instead.
+async fn exchange(stream: &mut Stream, request: &v1::Request) -> Result<Option<Frame>, Error> {
+    let sent = stream.send.send(FrameKind::Request, request, &[]).await;
+    match (sent, stream.recv.recv().await?) {
+        // Whoever has ended the stream does not read from it either.
+        (_, None) => Ok(None),
+        (sent, frame) => sent.map(|()| frame).map_err(Error::from),
+    }
 }
 
 /// Calls and takes the answer of the request's own kind.

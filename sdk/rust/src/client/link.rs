@@ -7,6 +7,7 @@ use tidelog_wire::{CloseCode, ConnectOptions, Connection, connect};
 use tokio::sync::OnceCell;
 
 use super::ClientOptions;
+use super::control::Idle;
 use crate::Error;
 
 /// A place for one connection. Everyone who asks while it is being made waits for the same attempt.
@@ -14,11 +15,13 @@ use crate::Error;
 pub(crate) struct Link {
     options: Arc<ClientOptions>,
     current: Mutex<Arc<OnceCell<Connection>>>,
+    /// Of the current connection; a new one begins without any.
+    idle: Mutex<Arc<Idle>>,
 }
 
 impl Link {
     pub(crate) fn new(options: Arc<ClientOptions>) -> Self {
-        Self { options, current: Mutex::default() }
+        Self { options, current: Mutex::default(), idle: Mutex::default() }
     }
 
     /// The connection, alive as far as is known. One try at every endpoint: trying again is for the
@@ -33,8 +36,15 @@ impl Link {
             let mut current = self.current.lock();
             if Arc::ptr_eq(&current, &cell) {
                 *current = Arc::default();
+                *self.idle.lock() = Arc::default();
             }
         }
+    }
+
+    /// The idle control streams of the connection that is current now. Whoever takes part in a request
+    /// gives its stream back to those it was taken from: streams of an older connection go with them.
+    pub(crate) fn idle(&self) -> Arc<Idle> {
+        Arc::clone(&self.idle.lock())
     }
 
     /// Closes the connection, if there is one.

@@ -3,6 +3,7 @@
 mod backoff;
 pub(crate) mod call;
 mod context;
+mod control;
 mod link;
 mod options;
 mod tasks;

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tidelog_model::{Offset, TimestampMs};
 use tidelog_proto::v1;
-use tidelog_wire::{FrameKind, FrameReceiver, FrameSender, Stream};
+use tidelog_wire::{Connection, FrameKind, FrameReceiver, FrameSender, Stream};
+use tokio::sync::Notify;
 use tracing::Span;
 use tracing::field::Empty;
 
@@ -39,7 +40,33 @@ struct Flight {
 
 /// One session's batches on their way, oldest first.
 #[derive(Debug, Default)]
-struct Flights(Mutex<VecDeque<Flight>>);
+struct Flights {
+    queue: Mutex<VecDeque<Flight>>,
+    /// Told when the last one was answered.
+    landed: Notify,
+}
+
+impl Flights {
+    fn is_empty(&self) -> bool {
+        self.queue.lock().is_empty()
+    }
+
+    fn push(&self, flight: Flight) {
+        self.queue.lock().push_back(flight);
+    }
+
+    fn pop(&self) -> Option<Flight> {
+        self.queue.lock().pop_front()
+    }
+
+    /// Waits until nothing is on its way.
+    async fn landed(&self) {
+        // One task both waits and tells: a permit that is left over costs one look more.
+        while !self.is_empty() {
+            self.landed.notified().await;
+        }
+    }
+}
 
 /// Runs a lane until it is cancelled.
 pub(super) async fn run(core: Arc<Core>, lane: Arc<Lane>, link: Arc<Link>) {
@@ -76,11 +103,20 @@ async fn keep_connected(core: &Core, lane: &Lane, link: &Link) {
     let mut backoff = Backoff::new();
     loop {
         let error = match open(core, link).await {
-            Ok(stream) => {
+            Ok((connection, stream)) => {
                 backoff.reset();
-                let error = serve(core, lane, stream).await;
-                tracing::warn!(%error, "the producer session is interrupted; reconnecting");
-                error
+                match serve(core, lane, &connection, stream).await {
+                    Ended::Moved => {
+                        tracing::debug!("the server is going away; the producer session moves");
+                        // A server that is always about to go must not be asked without pause.
+                        backoff.wait(None).await;
+                        continue;
+                    }
+                    Ended::Failed(error) => {
+                        tracing::warn!(%error, "the producer session is interrupted; reconnecting");
+                        error
+                    }
+                }
             }
             Err(error) => {
                 tracing::debug!(%error, "cannot open a producer session yet");
@@ -94,7 +130,14 @@ async fn keep_connected(core: &Core, lane: &Lane, link: &Link) {
     }
 }
 
-async fn open(core: &Core, link: &Link) -> Result<Stream, Error> {
+/// How a session ended.
+enum Ended {
+    /// The server has said that it is going away, and everything that was sent is answered.
+    Moved,
+    Failed(Error),
+}
+
+async fn open(core: &Core, link: &Link) -> Result<(Connection, Stream), Error> {
     let connection = link.connection().await?;
     let mut stream = connection.open().await?;
     let timeout_ms = u32::try_from(core.options.delivery_timeout.as_millis()).unwrap_or(u32::MAX);
@@ -106,14 +149,14 @@ async fn open(core: &Core, link: &Link) -> Result<Stream, Error> {
         last: None,
     })??;
     frame.decode::<v1::ProducerOpened>(FrameKind::ProducerOpened)?;
-    Ok(stream)
+    Ok((connection, stream))
 }
 
-/// Uses a session until it fails, and says why it did.
-async fn serve(core: &Core, lane: &Lane, mut stream: Stream) -> Error {
+/// Uses a session until it fails or the server goes away.
+async fn serve(core: &Core, lane: &Lane, connection: &Connection, mut stream: Stream) -> Ended {
     let flights = Flights::default();
     let ended = tokio::select! {
-        ended = write(core, lane, &flights, &mut stream.send) => ended,
+        ended = write(core, lane, &flights, connection, &mut stream.send) => ended,
         ended = read(core, &flights, &mut stream.recv) => ended,
         () = lane.restarted() => Err(Error::TimedOut {
             what: "an answer of the server",
@@ -122,8 +165,10 @@ async fn serve(core: &Core, lane: &Lane, mut stream: Stream) -> Error {
         }),
     };
     match ended {
-        Ok(never) => match never {},
-        Err(error) => error,
+        Ok(()) => Ended::Moved,
+        // The server may be quicker to end the session.
+        Err(_) if connection.is_going_away() && flights.is_empty() => Ended::Moved,
+        Err(error) => Ended::Failed(error),
     }
 }
 
@@ -131,13 +176,19 @@ async fn write(
     core: &Core,
     lane: &Lane,
     flights: &Flights,
+    connection: &Connection,
     sender: &mut FrameSender,
-) -> Result<std::convert::Infallible, Error> {
+) -> Result<(), Error> {
     let mut sequence = 0;
     loop {
+        if connection.is_going_away() {
+            sender.finish().await?;
+            flights.landed().await;
+            return Ok(());
+        }
         let now = Instant::now();
         while sender.queued_bytes() < WRITE_BYTES {
-            let nothing_under_way = || sender.queued_bytes() == 0 && flights.0.lock().is_empty();
+            let nothing_under_way = || sender.queued_bytes() == 0 && flights.is_empty();
             match lane.next_turn(now, core.memory.is_short() && nothing_under_way()) {
                 Some(Turn::Send(outgoing)) => {
                     send(sender, flights, sequence, outgoing);
@@ -161,7 +212,10 @@ async fn write(
         if sender.queued_bytes() > 0 {
             sender.flush().await?;
         } else {
-            lane.due().await;
+            tokio::select! {
+                () = lane.due() => {}
+                () = connection.going_away() => {}
+            }
         }
     }
 }
@@ -175,7 +229,7 @@ fn send(sender: &mut FrameSender, flights: &Flights, sequence: u64, outgoing: Ou
     };
     let span = span_of(&partition, records, bytes.len());
     sender.push(FrameKind::Produce, &produce, &[bytes]);
-    flights.0.lock().push_back(Flight { sequence, partition, number, span });
+    flights.push(Flight { sequence, partition, number, span });
 }
 
 /// OpenTelemetry's messaging conventions: one span for the sending of a batch.
@@ -196,15 +250,11 @@ fn span_of(partition: &Partition, records: u32, bytes: usize) -> Span {
     )
 }
 
-async fn read(
-    core: &Core,
-    flights: &Flights,
-    receiver: &mut FrameReceiver,
-) -> Result<std::convert::Infallible, Error> {
+async fn read(core: &Core, flights: &Flights, receiver: &mut FrameReceiver) -> Result<(), Error> {
     loop {
         let frame = receiver.expect().await?;
         let ack: v1::ProduceAck = frame.decode(FrameKind::ProduceAck)?;
-        let flight = flights.0.lock().pop_front();
+        let flight = flights.pop();
         let Some(flight) = flight.filter(|flight| flight.sequence == ack.sequence) else {
             return Err(Error::Protocol("an acknowledgement out of turn"));
         };
@@ -221,6 +271,9 @@ async fn read(
         }
         if let Some(settled) = flight.partition.answered(flight.number, answer) {
             core.memory.settle(settled);
+        }
+        if flights.is_empty() {
+            flights.landed.notify_one();
         }
     }
 }

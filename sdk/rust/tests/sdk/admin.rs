@@ -1,3 +1,4 @@
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tidelog::{Client, Error, Fingerprint, Isolation, Offset, PartitionId, StartAt, TransportChoice, Trust};
@@ -36,6 +37,43 @@ async fn a_request_survives_a_restart_of_the_server() {
     let server = server.restart().await;
     assert_eq!(within(client.admin().list_topics("")).await.unwrap().len(), 1);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn requests_one_after_the_other_share_a_stream() {
+    for transport in BOTH {
+        let server = Server::start(1);
+        let client = client(&server, transport).await;
+        for _ in 0..10 {
+            within(client.admin().list_topics("")).await.unwrap();
+        }
+        assert_eq!(server.state.control_streams.load(Ordering::SeqCst), 1);
+        // At the same time each has its own, and afterwards they are used again.
+        let admin = client.admin();
+        for _ in 0..3 {
+            let calls = (0..4).map(|_| admin.list_topics(""));
+            for topics in within(futures::future::join_all(calls)).await {
+                assert_eq!(topics.unwrap().len(), 1);
+            }
+        }
+        let streams = server.state.control_streams.load(Ordering::SeqCst);
+        assert!(streams <= 4, "{streams} streams for 4 calls at a time");
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_ends_a_stream_after_each_answer_is_asked_on_another() {
+    for transport in BOTH {
+        let server = Server::start(1);
+        server.state.one_request_a_stream.store(true, Ordering::SeqCst);
+        let client = client(&server, transport).await;
+        for _ in 0..10 {
+            within(client.admin().list_topics("")).await.unwrap();
+        }
+        assert!(server.state.control_streams.load(Ordering::SeqCst) >= 10);
+        server.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -63,6 +63,31 @@ async fn one_thread_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_moves_away_from_a_server_that_is_about_to_go() {
+    for transport in BOTH {
+        let server = Server::start(1);
+        let client = client(&server, transport).await;
+        let producer = within(client.producer(small_batches())).await.unwrap();
+        let mut tickets = send_numbers(&producer, 0..200).await;
+        until(|| server.state.sessions.load(Ordering::SeqCst) == 1).await;
+        server.state.go_away();
+        // Nothing is sent meanwhile: the good-bye alone makes it move.
+        until(|| server.state.sessions.load(Ordering::SeqCst) == 2).await;
+        tickets.extend(send_numbers(&producer, 200..400).await);
+        // And in the midst of it.
+        server.state.go_away();
+        tickets.extend(send_numbers(&producer, 400..600).await);
+        let offsets: Vec<_> =
+            within(join_all(tickets)).await.into_iter().map(|d| d.unwrap().offset.0).collect();
+        assert_eq!(offsets, (0..600).collect::<Vec<_>>());
+        until(|| server.state.sessions.load(Ordering::SeqCst) == 3).await;
+        assert_eq!(server.state.connections(), 3);
+        assert_eq!(server.values(0), numbers(0..600));
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_connections_lose_nothing_and_repeat_nothing() {
     for transport in BOTH {
         let server = Server::start(1);

@@ -49,8 +49,13 @@ pub(crate) struct State {
     pub(crate) damage: AtomicBool,
     /// Answers wait while this is set.
     pub(crate) mute: AtomicBool,
+    /// Ends control streams after the first answer.
+    pub(crate) one_request_a_stream: AtomicBool,
     unmuted: Notify,
     pub(crate) subscriptions: AtomicU64,
+    /// Streams that carried requests, and producer sessions.
+    pub(crate) control_streams: AtomicU64,
+    pub(crate) sessions: AtomicU64,
     connections: Mutex<Vec<Connection>>,
     identity: Identity,
 }
@@ -76,8 +81,11 @@ impl Server {
             refusals: Mutex::default(),
             damage: AtomicBool::new(false),
             mute: AtomicBool::new(false),
+            one_request_a_stream: AtomicBool::new(false),
             unmuted: Notify::new(),
             subscriptions: AtomicU64::new(0),
+            control_streams: AtomicU64::new(0),
+            sessions: AtomicU64::new(0),
             connections: Mutex::default(),
             identity: Identity::self_signed(&["localhost".to_owned()]).unwrap(),
         };
@@ -87,7 +95,9 @@ impl Server {
     fn resume(state: Arc<State>, addr: SocketAddr) -> Result<Self, ListenError> {
         let config = ListenConfig {
             addr,
-            identity: state.identity.clone(),
+            port: tidelog_wire::Port::Clients(
+                tidelog_wire::Credentials::new(state.identity.clone()).unwrap(),
+            ),
             limits: Limits::default(),
             settings: TransportSettings::default(),
             budget: ByteBudget::new(256 << 20),
@@ -173,6 +183,17 @@ impl State {
         }
     }
 
+    /// Says good-bye on every connection, and goes on serving what is open there.
+    pub(crate) fn go_away(&self) {
+        for connection in self.connections.lock().iter() {
+            connection.go_away(60_000, "");
+        }
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.lock().len()
+    }
+
     pub(crate) fn unmute(&self) {
         self.mute.store(false, Ordering::SeqCst);
         self.unmuted.notify_waiters();
@@ -238,15 +259,24 @@ async fn on_stream(state: &State, mut stream: Stream) -> Result<(), WireError> {
     let frame = stream.recv.expect().await?;
     match frame.kind {
         FrameKind::Request => {
-            let request: v1::Request = frame.decode(FrameKind::Request)?;
-            let response = match answer(state, request.body.unwrap()) {
-                Ok(body) => v1::Response { body: Some(body), error: None },
-                Err(code) => v1::Response { body: None, error: Some(error(code)) },
-            };
-            stream.send.send(FrameKind::Response, &response, &[]).await?;
+            state.control_streams.fetch_add(1, Ordering::SeqCst);
+            let mut next = Some(frame);
+            while let Some(frame) = next {
+                let request: v1::Request = frame.decode(FrameKind::Request)?;
+                let response = match answer(state, request.body.unwrap()) {
+                    Ok(body) => v1::Response { body: Some(body), error: None },
+                    Err(code) => v1::Response { body: None, error: Some(error(code)) },
+                };
+                stream.send.send(FrameKind::Response, &response, &[]).await?;
+                if state.one_request_a_stream.load(Ordering::SeqCst) {
+                    break;
+                }
+                next = stream.recv.recv().await?;
+            }
             stream.send.finish().await
         }
         FrameKind::OpenProducer => {
+            state.sessions.fetch_add(1, Ordering::SeqCst);
             stream.send.send(FrameKind::ProducerOpened, &v1::ProducerOpened::default(), &[]).await?;
             produce(state, stream).await
         }

@@ -14,7 +14,7 @@ use tidelog_proto::v1::response::Body as Answer;
 use tidelog_wire::{CloseCode, Frame, FrameKind, Stream};
 use tokio::time::timeout;
 
-use crate::connection::{finish, give_up, unexpected};
+use crate::connection::unexpected;
 use crate::edge::Edge;
 use crate::error;
 
@@ -32,7 +32,7 @@ pub(crate) async fn serve(mut stream: Stream, first: Frame, edge: &Edge) {
         }
         let request: v1::Request = match frame.decode(FrameKind::Request) {
             Ok(request) => request,
-            Err(error) => return give_up(stream, &error).await,
+            Err(error) => return stream.give_up(&error).await,
         };
         drop(frame);
         let response = answer(request, edge).await;
@@ -48,8 +48,8 @@ pub(crate) async fn serve(mut stream: Stream, first: Frame, edge: &Edge) {
         };
         frame = match next {
             Ok(Some(frame)) => frame,
-            Ok(None) => return finish(stream).await,
-            Err(error) => return give_up(stream, &error).await,
+            Ok(None) => return stream.finish().await,
+            Err(error) => return stream.give_up(&error).await,
         };
     }
 }

@@ -22,7 +22,6 @@ use tidelog_peer::{Fetch, Fetched, Isolation, Marks, StoreError};
 use tidelog_proto::v1;
 use tidelog_wire::{BytePermit, CloseCode, Frame, FrameKind, FrameReceiver, FrameSender, Stream, WireError};
 
-use crate::connection::{finish, give_up};
 use crate::edge::Edge;
 use crate::error;
 use run::{Position, RunError, cut};
@@ -67,7 +66,7 @@ impl From<WireError> for End {
 pub(crate) async fn serve(mut stream: Stream, first: &Frame, edge: &Arc<Edge>) {
     let subscribe: v1::Subscribe = match first.decode(FrameKind::Subscribe) {
         Ok(subscribe) => subscribe,
-        Err(error) => return give_up(stream, &error).await,
+        Err(error) => return stream.give_up(&error).await,
     };
     let Stream { send, recv } = &mut stream;
     let end = tokio::select! {
@@ -77,9 +76,9 @@ pub(crate) async fn serve(mut stream: Stream, first: &Frame, edge: &Arc<Edge>) {
         end = feed(subscribe, send, edge) => end,
     };
     match end {
-        End::Done => finish(stream).await,
+        End::Done => stream.finish().await,
         End::Left => stream.reset(CloseCode::CANCELLED),
-        End::Misused(error) => give_up(stream, &error).await,
+        End::Misused(error) => stream.give_up(&error).await,
         End::Failed(error) => stream.fail(&error, CloseCode::CANCELLED).await,
     }
 }

@@ -57,6 +57,8 @@ pub struct Log {
     pub tiered_end: Offset,
     /// Acknowledgements that the test holds back.
     pub withheld: Option<Vec<(AckSender, Produced)>>,
+    /// There is no room for what is produced, and no end of the wait.
+    pub no_room: bool,
     /// Calls to `fetch` that have not returned.
     pub fetching: usize,
 }
@@ -202,6 +204,9 @@ impl PartitionStore for Fake {
             batch::verify(&batch).map_err(|error| StoreError::new(error.code(), error.to_string()))?;
         if batch.len() > TopicConfig::default().max_message_bytes {
             return Err(ErrorCode::MessageTooLarge.into());
+        }
+        if self.known(partition, |log| Ok(log.no_room))? {
+            std::future::pending::<()>().await;
         }
         let result = self.known(partition, |log| {
             let base_offset = log.end();
@@ -386,7 +391,10 @@ impl Server {
 
     pub fn with(change: impl FnOnce(&mut FrontendOptions)) -> Self {
         let identity = Identity::self_signed(&["localhost".to_owned()]).unwrap();
-        let mut options = FrontendOptions::new("127.0.0.1:0".parse().unwrap(), identity.clone());
+        let mut options = FrontendOptions::new(
+            "127.0.0.1:0".parse().unwrap(),
+            tidelog_wire::Credentials::new(identity.clone()).unwrap(),
+        );
         change(&mut options);
         let fake = Arc::new(Fake::default());
         let supervisor = Supervisor::new();

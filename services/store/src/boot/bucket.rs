@@ -112,3 +112,68 @@ pub(crate) async fn newest(bucket: &Bucket) -> Result<Option<ClusterDescriptor>,
         (found, _) => Ok(found),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const NOW: TimestampMs = TimestampMs(7);
+
+    fn cluster(incarnation: u32) -> Cluster {
+        Cluster {
+            id: ClusterId::from_bytes([9; 16]),
+            incarnation: Incarnation(incarnation),
+            created: TimestampMs(5),
+        }
+    }
+
+    /// A descriptor of a life of the cluster, as somebody else would leave it.
+    async fn describe(bucket: &Bucket, incarnation: u32, sequence: u64) -> String {
+        let Cluster { id, incarnation, created } = cluster(incarnation);
+        let descriptor = ClusterDescriptor {
+            cluster: id,
+            incarnation,
+            sequence,
+            written: NOW,
+            created,
+            metadata_revision: 0,
+            software: "elsewhere".to_owned(),
+        };
+        Descriptors::new(bucket.clone()).put_cluster(&descriptor).await.unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_new_bucket_becomes_ours_and_stays_it() {
+        let bucket = Bucket::in_memory();
+        for _ in 0..2 {
+            claim(&bucket, &cluster(1), NOW).await.unwrap();
+        }
+        let other = Cluster { id: ClusterId::from_bytes([8; 16]), ..cluster(1) };
+        let error = claim(&bucket, &other, NOW).await.unwrap_err();
+        assert!(matches!(error, OwnerError::OtherCluster { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_later_life_of_the_cluster_is_noticed_by_its_key_even_when_damaged() {
+        let bucket = Bucket::in_memory();
+        claim(&bucket, &cluster(1), NOW).await.unwrap();
+        let later = describe(&bucket, 2, 1).await;
+        bucket.put(&later, Bytes::from_static(b"damaged")).await.unwrap();
+        assert_eq!(newest(&bucket).await.unwrap().unwrap().incarnation, Incarnation(1), "the sound one");
+        let error = claim(&bucket, &cluster(1), NOW).await.unwrap_err();
+        let OwnerError::NewerIncarnation { ours, found } = error else { panic!("{error}") };
+        assert_eq!((ours, found), (Incarnation(1), Incarnation(2)));
+        claim(&bucket, &cluster(2), NOW).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_bucket_whose_only_descriptor_is_damaged_is_nobodys_to_take() {
+        let bucket = Bucket::in_memory();
+        let key = describe(&bucket, 1, 1).await;
+        bucket.put(&key, Bytes::from_static(b"damaged")).await.unwrap();
+        let error = claim(&bucket, &cluster(1), NOW).await.unwrap_err();
+        assert!(matches!(&error, OwnerError::Damaged { key: named, .. } if *named == key), "{error}");
+    }
+}

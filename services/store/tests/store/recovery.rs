@@ -56,7 +56,7 @@ async fn a_repeated_batch_is_recognised_after_a_crash() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_batch_is_recognised_when_only_the_bucket_has_the_first_copy() {
-    let site = Site::new();
+    let mut site = Site::new();
     let running = site.start().await;
     let topic = running.topic("t", 1, &[]).await;
     let tp = partition(&topic, 0);
@@ -70,6 +70,7 @@ async fn a_repeated_batch_is_recognised_when_only_the_bucket_has_the_first_copy(
     for file in site.journal_files() {
         std::fs::remove_file(file).unwrap();
     }
+    site.accepts_damage = true;
     let running = site.start().await;
     running.serving(tp).await;
     let repeated = batch_of(producer, 2, site.now(), &values("v", 1));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Site, batch_at, partition, values};
+use crate::support::{Site, batch_at, partition, texts, values};
 use tidelog_cold::Bucket;
 use tidelog_model::{ErrorCode, Offset, TimestampMs};
 use tidelog_peer::{CreateTopic, Fetch, Fetched, Isolation, OffsetSpec, PartitionStore as _, Topics as _};
@@ -167,6 +167,43 @@ async fn records_without_their_metadata_are_refused_and_kept() {
     let other = Site { bucket: Bucket::in_memory(), ..site };
     let refused = other.try_start().await.err().unwrap();
     assert!(matches!(refused, OpenError::UnknownTopic(id) if id == topic.id), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_whose_files_are_gone_is_no_empty_one() {
+    let mut site = Site::new();
+    let running = site.start().await;
+    let topic = running.topic("t", 1, &[]).await;
+    let tp = partition(&topic, 0);
+    running.produce(tp, batch_at(site.now(), &["in the bucket"])).await.unwrap();
+    running.store.offload(topic.id).await.unwrap();
+    running.produce(tp, batch_at(site.now(), &["only here"])).await.unwrap();
+    running.stop().await;
+    let aside = site.data.path().join("aside");
+    std::fs::rename(site.data.path().join("journal"), &aside).unwrap();
+    let refused = site.try_start().await.err().unwrap();
+    let OpenError::Journal(missing) = &refused else { panic!("{refused}") };
+    assert!(matches!(missing, tidelog_journal::OpenError::MissingFile { .. }), "{refused}");
+
+    // Back again: all is there.
+    let journal = site.data.path().join("journal");
+    std::fs::remove_dir(&journal).unwrap();
+    std::fs::rename(&aside, &journal).unwrap();
+    let running = site.start().await;
+    assert_eq!(texts(&running.read(tp, Offset(0)).await.unwrap()), ["in the bucket", "only here"]);
+    running.stop().await;
+
+    // Gone for good, and that is accepted: what the bucket has is left.
+    std::fs::remove_dir_all(&journal).unwrap();
+    site.accepts_damage = true;
+    let running = site.start().await;
+    running.serving(tp).await;
+    assert_eq!(texts(&running.read(tp, Offset(0)).await.unwrap()), ["in the bucket"]);
+    let produced = running.produce(tp, batch_at(site.now(), &["new"])).await.unwrap();
+    assert_eq!(produced.base_offset, Offset(1));
+    running.stop().await;
+    site.accepts_damage = false;
+    assert_eq!(texts(&site.start().await.read(tp, Offset(0)).await.unwrap()), ["in the bucket", "new"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tempfile::TempDir;
 use tidelog_cold::{Bucket, CacheConfig, ColdReader, ReadOptions};
 use tidelog_format::batch::{self, BatchBuilder, BatchOptions};
-use tidelog_journal::{Directory, JournalConfig};
+use tidelog_journal::{Directory, JournalConfig, OnDamage};
 use tidelog_meta::{Creation, Embedded};
 use tidelog_model::{
     Clock, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, SharedClock, TimestampMs, TopicPartition,
@@ -41,6 +41,7 @@ pub(crate) struct Site {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) file_bytes: u64,
     pub(crate) budget_bytes: u64,
+    pub(crate) accepts_damage: bool,
 }
 
 /// A store that runs.
@@ -58,7 +59,7 @@ impl Site {
     pub(crate) fn with_bucket(bucket: Bucket) -> Self {
         let clock = Arc::new(ManualClock(AtomicI64::new(1_700_000_000_000)));
         let data = tempfile::tempdir().unwrap();
-        Self { data, bucket, clock, file_bytes: 4 * MIB, budget_bytes: 64 * MIB }
+        Self { data, bucket, clock, file_bytes: 4 * MIB, budget_bytes: 64 * MIB, accepts_damage: false }
     }
 
     pub(crate) fn now(&self) -> TimestampMs {
@@ -81,6 +82,9 @@ impl Site {
         let mut journal = JournalConfig::new(path.join("journal"), clock.clone());
         journal.file_bytes = self.file_bytes;
         journal.budget_bytes = self.budget_bytes;
+        if self.accepts_damage {
+            journal.on_damage = OnDamage::Quarantine;
+        }
         let cold = ColdReader::new(self.bucket.clone(), CacheConfig::default()).await.unwrap();
         let supervisor = Supervisor::new();
         let parts = Parts {
@@ -98,8 +102,17 @@ impl Site {
 
     /// The site as a crash at this moment would leave it: a copy of its disk, made while the store runs.
     pub(crate) fn crashed(&self) -> Self {
-        let data = tempfile::tempdir().unwrap();
-        copy(self.data.path(), data.path());
+        let files =
+            || (self.journal_files(), std::fs::read(self.data.path().join("journal.extent")).unwrap());
+        let data = loop {
+            // The files and what says which there are must be of one moment.
+            let before = files();
+            let data = tempfile::tempdir().unwrap();
+            copy(self.data.path(), data.path());
+            if files() == before {
+                break data;
+            }
+        };
         Self { data, bucket: self.bucket.clone(), clock: self.clock.clone(), ..*self }
     }
 

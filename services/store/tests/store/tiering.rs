@@ -191,6 +191,41 @@ async fn a_backlog_refuses_records_until_the_bucket_takes_some() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_behind_a_refused_one_waits_for_its_turn() {
+    let (bucket, faults) = Bucket::in_memory().with_faults();
+    let mut site = Site::with_bucket(bucket);
+    (site.file_bytes, site.budget_bytes) = (MIB, 8 * MIB);
+    let running = site.start().await;
+    let topic = running.topic("t", 1, &[]).await;
+    let tp = partition(&topic, 0);
+    down(&faults);
+    let producer = running.store.init_producer().await.unwrap();
+    let large = |first| batch_of(producer, first, site.now(), &[vec![b'x'; 200 * 1024]]);
+    let small = |first| batch_of(producer, first, site.now(), &["small"]);
+    let mut next = 0;
+    while let Ok(produced) = running.produce(tp, large(next)).await {
+        assert_eq!(produced.base_offset, Offset(next as u64));
+        next += 1;
+        assert!(next < 1_000, "the budget is never full");
+    }
+    // There may be room for this one, but it is not its turn; nothing of it is remembered.
+    let refused = running.produce(tp, small(next + 1)).await.unwrap_err();
+    assert!(matches!(refused.code, ErrorCode::OutOfOrderSequence | ErrorCode::BacklogFull), "{refused}");
+    assert!(refused.has_no_side_effects());
+    faults.heal();
+    running.store.offload(topic.id).await.unwrap();
+    let deadline = tokio::time::Instant::now() + crate::support::SOON;
+    while let Err(error) = running.produce(tp, large(next)).await {
+        assert!(error.is_retryable() && tokio::time::Instant::now() < deadline, "{error}");
+        tokio::time::timeout(Duration::from_millis(20), std::future::pending::<()>()).await.unwrap_err();
+    }
+    let produced = running.produce(tp, small(next + 1)).await.unwrap();
+    assert_eq!(produced.base_offset, Offset(next as u64 + 1), "in order, without a gap");
+    let again = running.produce(tp, large(next)).await.unwrap();
+    assert_eq!(again.base_offset, Offset(next as u64), "what was refused once is a duplicate now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hot_tier_of_a_few_files_holds_any_number_of_records_as_long_as_the_bucket_takes_them() {
     let mut site = Site::new();
     (site.file_bytes, site.budget_bytes) = (MIB, 8 * MIB);

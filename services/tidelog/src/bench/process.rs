@@ -99,6 +99,14 @@ impl ServerProcess {
     pub fn usage(&self) -> anyhow::Result<Usage> {
         Usage::of(self.pid()?)
     }
+
+    /// A counter of the server, by a part of its name.
+    pub async fn counter(&self, name: &str) -> anyhow::Result<f64> {
+        let metrics = http_get(self.http_port, "/metrics").await?;
+        let line = metrics.lines().find(|line| !line.starts_with('#') && line.contains(name));
+        let value = line.and_then(|line| line.split_whitespace().last()?.parse().ok());
+        value.with_context(|| format!("the server has no counter {name}"))
+    }
 }
 
 fn spawn(
@@ -134,11 +142,16 @@ fn spawn(
 }
 
 async fn is_ready(port: u16) -> anyhow::Result<bool> {
+    let answer = http_get(port, "/readyz").await?;
+    Ok(answer.lines().next().is_some_and(|line| line.contains(" 200")))
+}
+
+async fn http_get(port: u16, path: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    stream.write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n").await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
-    Ok(answer.split(|byte| *byte == b'\n').next().is_some_and(|line| line.windows(4).any(|w| w == b" 200")))
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// A port that is free now, for TCP and UDP.

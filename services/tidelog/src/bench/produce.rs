@@ -30,6 +30,11 @@ pub struct Args {
 const WARM_UP: Duration = Duration::from_secs(2);
 const TOPIC: &str = "bench-produce";
 
+/// Nothing moves to the bucket meanwhile, which has a figure of its own: neither by age or size, nor
+/// because the journal fills its budget, as it does within seconds at a gigabyte a second.
+const KEEP_LOCAL: [(&str, &str); 2] = [("tier.max.age.ms", "86400000"), ("segment.bytes", "4294967296")];
+const BUDGET: (&str, &str) = ("TIDELOG_JOURNAL__BUDGET_BYTES", "1TiB");
+
 /// The journal writes groups of about this size at most; the disk's limit is measured with it.
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
 
@@ -44,10 +49,6 @@ pub async fn run(args: &Args) -> anyhow::Result<Report> {
 
     let scratch = Scratch::new(common)?;
     let disk_directory = scratch.directory("disk")?;
-    let target = Target::start(&scratch, common, None, &[]).await?;
-    // Nothing moves to the bucket meanwhile: offload has a figure of its own.
-    let keep_local = [("tier.max.age.ms", "86400000"), ("segment.bytes", "4294967296")];
-    target.create_topic(TOPIC, args.partitions, &keep_local).await?;
     let peer = Peer::start(common.transport).await?;
 
     let options = ProducerOptions::default();
@@ -58,6 +59,9 @@ pub async fn run(args: &Args) -> anyhow::Result<Report> {
         progress(format_args!("round {round} of {}", common.rounds));
         disks.push(disk::measure(&disk_directory, Mode::Direct, GROUP_BYTES, 1).await?.megabytes_per_second);
         transports.push(peer.megabytes_per_second(2).await?);
+        // A server of its own for each round: none works on the disk while that is measured alone.
+        let mut target = Target::start(&scratch, common, None, &[BUDGET]).await?;
+        target.create_topic(TOPIC, args.partitions, &KEEP_LOCAL).await?;
         let load = ClosedLoop::start(&target, TOPIC, args.producers, args.record_bytes, &options).await?;
         pass(WARM_UP).await;
         let before = (target.server.usage()?, load.acknowledged_bytes());
@@ -65,6 +69,8 @@ pub async fn run(args: &Args) -> anyhow::Result<Report> {
         let after = (target.server.usage()?, load.acknowledged_bytes());
         used = Some((before, after));
         load.finish().await?;
+        target.server.kill().await?;
+        scratch.clear("server")?;
     }
     let (disk, transport) = (median(disks), median(transports));
     let limit = disk.min(transport);

@@ -35,6 +35,14 @@ impl Scratch {
         std::fs::create_dir_all(&path).with_context(|| format!("{}", path.display()))?;
         Ok(path)
     }
+
+    /// Removes a directory below, and waits until the disk is done with that.
+    pub fn clear(&self, name: &str) -> anyhow::Result<()> {
+        let path = self.path().join(name);
+        std::fs::remove_dir_all(&path).with_context(|| format!("{}", path.display()))?;
+        rustix::fs::sync();
+        Ok(())
+    }
 }
 
 /// A server under test.

@@ -1,18 +1,24 @@
 //! The server's certificate: a given one, or one signed by itself that is made once and kept.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use tidelog_wire::Identity;
+use tidelog_runtime::Supervisor;
+use tidelog_wire::{Credentials, Identity};
+use tokio::time::{MissedTickBehavior, interval};
 
+use crate::private_file;
 use crate::settings::Settings;
 
 const CERTIFICATE: &str = "certificate.pem";
 const KEY: &str = "key.pem";
+
+/// How often given files are looked at for a renewed certificate.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Loads the certificate, or makes one below the data directory.
 pub fn load(settings: &Settings, data_dir: &Path) -> anyhow::Result<Identity> {
@@ -26,13 +32,34 @@ pub fn load(settings: &Settings, data_dir: &Path) -> anyhow::Result<Identity> {
         return Identity::from_files(&certificate, &key).context("the certificate made at the first start");
     }
     let identity = Identity::self_signed(&names(settings)).context("making a certificate")?;
-    let write = || {
+    let write = || -> io::Result<()> {
         fs::create_dir_all(&directory)?;
-        write_new(&key, identity.key_pem())?;
-        write_new(&certificate, identity.certificate_pem())
+        private_file::write(&key, identity.key_pem())?;
+        private_file::write(&certificate, identity.certificate_pem())
     };
     write().with_context(|| format!("writing the certificate to {}", directory.display()))?;
     Ok(identity)
+}
+
+/// Shows a certificate that is renewed in its files to clients from then on, without a restart.
+pub fn follow(settings: &Settings, credentials: &Credentials, supervisor: &Supervisor) {
+    let (Some(certificate), Some(key)) = (&settings.tls_certificate, &settings.tls_key) else { return };
+    let (certificate, key, credentials) = (certificate.clone(), key.clone(), credentials.clone());
+    supervisor.spawn_until_cancelled("certificate", async move {
+        let mut tick = interval(LOOK_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            match credentials.reload(&certificate, &key) {
+                Ok(false) => {}
+                Ok(true) => {
+                    tracing::info!(fingerprint = %credentials.identity().fingerprint(), "a new certificate is shown");
+                }
+                // Half written, perhaps.
+                Err(error) => tracing::warn!(%error, "the certificate's files cannot be used; the old one stays"),
+            }
+        }
+    });
 }
 
 fn names(settings: &Settings) -> Vec<String> {
@@ -45,15 +72,6 @@ fn names(settings: &Settings) -> Vec<String> {
     names.sort();
     names.dedup();
     names
-}
-
-/// Writes a file that only its owner can read, whole or not at all.
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(new, path)
 }
 
 #[cfg(test)]

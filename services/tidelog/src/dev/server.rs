@@ -14,7 +14,7 @@ use tidelog_journal::{Directory, JournalConfig, RecoveryReport};
 use tidelog_meta::{Creation, Embedded};
 use tidelog_runtime::{Metrics, Readiness, Supervisor, SystemClock, http};
 use tidelog_store::{Store, StoreOptions};
-use tidelog_wire::Identity;
+use tidelog_wire::{Credentials, Identity};
 
 use super::cold::Cold;
 use super::identity;
@@ -50,6 +50,8 @@ impl Server {
         let directory = Directory::open(&settings.data_dir)?;
         let data_dir = std::path::absolute(&settings.data_dir).context("the data directory")?;
         let identity = identity::load(settings, &data_dir)?;
+        let credentials = Credentials::new(identity.clone()).context("the certificate")?;
+        identity::follow(settings, &credentials, &supervisor);
         let meta = Arc::new(open_meta(&data_dir)?);
         watch_meta(&supervisor, &meta);
         let url = bucket_url(settings, &data_dir)?;
@@ -68,7 +70,7 @@ impl Server {
         log_recovery(&report, begun.elapsed());
 
         let source = Cold::new(cold.clone(), Arc::clone(&meta) as _);
-        let frontend = match start_frontend(settings, &store, source, &identity, &supervisor, metrics) {
+        let frontend = match start_frontend(settings, &store, source, credentials, &supervisor, metrics) {
             Ok(frontend) => frontend,
             Err(error) => {
                 // The journal is left as after any orderly end.
@@ -163,6 +165,7 @@ fn journal_config(settings: &Settings, data_dir: &Path) -> JournalConfig {
 
 fn store_options(settings: &Settings) -> StoreOptions {
     StoreOptions {
+        room_timeout: settings.journal_room_timeout.duration(),
         offload_memory_bytes: settings.offload_memory_bytes.as_usize(),
         offload_requests: settings.offload_requests,
         offload_bytes_per_second: settings
@@ -176,11 +179,11 @@ fn start_frontend(
     settings: &Settings,
     store: &Store,
     cold: Cold,
-    identity: &Identity,
+    credentials: Credentials,
     supervisor: &Supervisor,
     metrics: Metrics,
 ) -> anyhow::Result<Frontend> {
-    let mut options = FrontendOptions::new(settings.listen_quic, identity.clone());
+    let mut options = FrontendOptions::new(settings.listen_quic, credentials);
     options.allow_unauthenticated = settings.listen_anonymous;
     options.cluster_id = Some(store.cluster());
     options.node = store.node().0;

@@ -70,7 +70,10 @@ impl PartitionQueue {
                 batch.maybe_stored |= verdict == Verdict::AgainMaybeStored;
                 self.wants_identity |= verdict == Verdict::AgainAsAnother;
                 self.pause(&error, now);
-                self.last_error = Some(error);
+                // What a batch was refused for in front of the gap is the reason for those behind it.
+                if self.last_error.is_none() || error.code() != Some(ErrorCode::OutOfOrderSequence) {
+                    self.last_error = Some(error);
+                }
                 None
             }
             Verdict::Fail => self.fail(i, error),
