@@ -7,6 +7,9 @@
 mod binary;
 mod cli;
 pub mod damage;
+mod etcd;
+pub mod faults;
+pub mod history;
 pub mod http;
 pub mod input;
 mod loop_disk;
@@ -20,6 +23,7 @@ mod workspace;
 
 pub use binary::tidelog_binary;
 pub use cli::{Cli, Finished};
+pub use etcd::{Etcd, EtcdOptions};
 pub use loop_disk::LoopDisk;
 pub use ports::free_port;
 pub use seaweed::Seaweed;

@@ -78,6 +78,10 @@ impl Seaweed {
         .to_vec()
     }
 
+    pub fn port(&self) -> u16 {
+        self.s3_port
+    }
+
     /// Stops it for good.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
