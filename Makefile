@@ -6,7 +6,8 @@
 #   make e2e                only the end-to-end tests
 #   make bench              the table of figures beside the raw limits of this machine (release build)
 #   make soak [ROUNDS=n]    the kill -9 and seam scenarios, long
-#   make fuzz [SECS=n]     every fuzz target for a while (needs a nightly toolchain and cargo-fuzz)
+#   make sim [SEEDS=a..b]   replication in a hostile world, as many seeds as wanted (BUG=name switches a bug on)
+#   make fuzz [SECS=n]     every fuzz target for a while (installs cargo-fuzz where it is missing)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,8 +17,9 @@ SHELL := /bin/bash
 ALL := --workspace --all-features --locked
 ROUNDS ?= 500
 SECS ?= 60
+SEEDS ?= 0..100000
 
-.PHONY: help build demo test lint artifacts check e2e doc bench soak fuzz
+.PHONY: help build demo test lint artifacts check e2e doc bench soak sim fuzz
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -64,5 +66,10 @@ soak: artifacts
 	export TIDELOG_TOOLS=$$(scripts/install-tools) TIDELOG_SOAK_ROUNDS=$(ROUNDS); \
 	    cargo test $(ALL) --test scenarios -- soak --nocapture
 
+sim:
+	cargo build --locked -p tidelog-sim
+	target/debug/tidelog-sim --seeds $(SEEDS) $(if $(BUG),--bug $(BUG))
+
 fuzz:
+	@scripts/install-system build
 	@scripts/fuzz $(SECS)
