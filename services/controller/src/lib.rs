@@ -1,7 +1,6 @@
 //! The controller: decides who leads what and where replicas belong.
 //!
-//! Owns the plan ([`plan`]: pure, image in, decisions out), the [`Image`] of the cluster that it is made
-//! from, the judgement who is alive ([`health`]), and the task that is elected, watches, asks stores and
+//! Owns the plan ([`plan`]: pure, an [`Image`](tidelog_meta::Image) of the cluster in, decisions out), the judgement who is alive ([`health`]), and the task that is elected, watches, asks stores and
 //! commits ([`Controller`]). Knows nothing of how a store replicates, and reaches stores only through
 //! the trait [`Stores`]. Nothing here is needed for a write to be safe: a decision that is wrong or late
 //! costs time, never a record, because every change compares the controller's election key and the
@@ -9,9 +8,7 @@
 
 mod commit;
 mod controller;
-mod feed;
 pub mod health;
-mod image;
 mod lead;
 mod operator;
 mod options;
@@ -20,7 +17,6 @@ mod standby;
 mod stores;
 
 pub use controller::{Controller, ELECTION, Parts};
-pub use image::{Held, Image, NodeImage, Presence};
 pub use operator::{
     ClusterStatus, Elected, NewTopic, NodeState, NodeStatus, Operator, PartitionState, PartitionStatus,
     Refusal,

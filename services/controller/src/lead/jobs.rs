@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _, join_all};
-use tidelog_meta::election;
+use tidelog_meta::{Image, election};
 use tidelog_model::{NodeId, TopicPartition};
 use tidelog_peer::{HandOver, PartitionBytes};
 use tokio::time::Instant;
@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use super::{Context, Lead};
 use crate::commit::{Committed, commit};
 use crate::controller::ELECTION;
-use crate::image::Image;
 use crate::plan::Change;
 use crate::plan::election::Reports;
 use crate::plan::leadership::Move;

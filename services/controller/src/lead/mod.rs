@@ -18,7 +18,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tidelog_meta::election::Leadership;
-use tidelog_meta::{MetaError, SharedMeta};
+use tidelog_meta::image::{Feed, News};
+use tidelog_meta::{Image, MetaError, SharedMeta};
 use tidelog_model::{NodeId, SharedClock, TopicPartition};
 use tidelog_runtime::Supervisor;
 use tokio::sync::mpsc;
@@ -26,11 +27,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use self::jobs::Done;
 use self::pinger::{BEATS_MAX, Beat, Look, Pingers};
-use crate::feed::{Feed, News};
 use crate::health::{Health, Standing};
 use crate::operator::Command;
 use crate::plan::View;
-use crate::{Image, Options, Stores};
+use crate::{Options, Stores};
 
 /// News that come within this time are planned for together.
 const GATHER: Duration = Duration::from_millis(10);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidelog_meta::Live;
+use tidelog_meta::{Image, Live};
 use tidelog_model::NodeId;
 use tidelog_peer::{Ping, Pong};
 use tidelog_runtime::{CancellationToken, Supervisor};
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::Context;
-use crate::{Image, Unreachable};
+use crate::Unreachable;
 
 /// Looks that wait for the controller's task.
 pub(super) const BEATS_MAX: usize = 1024;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use tidelog_meta::{NodeImage, Presence};
 use tidelog_model::{NodeId, TopicId};
 
 use super::Lead;
-use crate::Presence;
 use crate::health::Standing;
 use crate::operator::{ClusterStatus, NodeState, NodeStatus, PartitionState, PartitionStatus};
 use crate::plan::{World, leadership};
@@ -41,7 +41,7 @@ impl Lead {
                 *bytes += world.size(id);
             }
         }
-        let status = |(node, image): (&NodeId, &crate::NodeImage)| {
+        let status = |(node, image): (&NodeId, &NodeImage)| {
             let live = self.image.live(*node);
             let registered = image.registered.as_ref().map(|held| &held.value);
             let (replicas, bytes) = held.get(node).copied().unwrap_or_default();

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidelog_meta::{Leader, Live, Partition, Replica, Role};
+use tidelog_meta::{Image, Leader, Live, Partition, Presence, Replica, Role};
 use tidelog_model::{LeaderEpoch, NodeId, TopicPartition};
 
 use crate::health::Standing;
-use crate::{Image, Presence};
 
 /// What is not in the metadata: who is alive, who resigned, how large partitions are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use tidelog_meta::{Drain, Leader, Live, Partition, Replica, Revision, Topic};
+use tidelog_meta::{
+    Drain, Held, Image, Leader, Live, NodeImage, Partition, Presence, Replica, Revision, Topic,
+};
 use tidelog_model::{
     DirectoryId, LeaderEpoch, NodeId, Offset, PartitionId, TimestampMs, TopicConfig, TopicId, TopicPartition,
 };
 use tidelog_peer::{LogReport, LogReports};
 
 use super::rules;
+use crate::Options;
 use crate::health::Standing;
 use crate::plan::election::{self, Reports};
 use crate::plan::placement::Loads;
 use crate::plan::{Allowed, Change, Plan, View, World, leader_of, leadership, plan};
-use crate::{Held, Image, NodeImage, Options, Presence};
 
 /// Something that goes on around the plan.
 #[derive(Clone, Copy, Debug)]

@@ -1,19 +1,18 @@
 //! Changes of everything that the image is made of, from watches.
 
+use super::Image;
+use crate::{Changes, Meta, MetaError, Watch, WatchError};
 use futures::future::select_all;
-use tidelog_meta::{Changes, Meta, MetaError, Watch, WatchError};
-
-use crate::Image;
 
 /// Watches on every prefix of the image.
 #[derive(Debug)]
-pub(crate) struct Feed {
+pub struct Feed {
     watches: Vec<Watch>,
 }
 
 /// What comes next.
 #[derive(Debug)]
-pub(crate) enum News {
+pub enum News {
     Changes(Changes),
     /// Changes may have been missed: the image must be built anew, with [`Feed::open`].
     Gap(WatchError),
@@ -23,7 +22,7 @@ pub(crate) enum News {
 
 impl Feed {
     /// Brings the image up to date and follows it from there.
-    pub(crate) async fn open(meta: &dyn Meta, image: &mut Image) -> Result<Self, MetaError> {
+    pub async fn open(meta: &dyn Meta, image: &mut Image) -> Result<Self, MetaError> {
         let mut watches = Vec::new();
         for prefix in Image::prefixes() {
             let listing = meta.list(&prefix).await?;
@@ -34,7 +33,7 @@ impl Feed {
     }
 
     /// Cancelling the call loses nothing.
-    pub(crate) async fn next(&mut self) -> News {
+    pub async fn next(&mut self) -> News {
         let next = self.watches.iter_mut().map(|watch| Box::pin(watch.next()));
         match select_all(next).await.0 {
             Ok(changes) => News::Changes(changes),

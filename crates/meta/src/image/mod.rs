@@ -4,10 +4,16 @@
 //! ([`Image::unreadable`]), and nothing is concluded from it: a node whose registration cannot be read is
 //! neither dead nor usable, a partition whose record cannot be read is left alone.
 
+mod feed;
+mod mirror;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidelog_meta::{Drain, Entry, Event, Listing, Live, Node, Partition, Revision, Topic, Value, keys};
 use tidelog_model::{NodeId, TopicId, TopicPartition};
+
+pub use self::feed::{Feed, News};
+pub use self::mirror::{Mirror, Observer};
+use crate::{Drain, Entry, Event, Listing, Live, Node, Partition, Revision, Topic, Value, keys};
 
 /// A value and when it was last put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +52,9 @@ pub struct Image {
     pub unreadable: BTreeMap<String, String>,
 }
 
-/// What the image is made of.
+/// What one entry is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Subject {
+pub enum Subject {
     Node(NodeId),
     Live(NodeId),
     Drain(NodeId),
@@ -57,7 +63,8 @@ enum Subject {
 }
 
 impl Subject {
-    fn of(key: &str) -> Option<Self> {
+    /// What a key of the image is about; `None` for any other key.
+    pub fn of(key: &str) -> Option<Self> {
         match key.split_once('/')?.0 {
             "node" => keys::parse_node(key).map(Self::Node),
             "live" => keys::parse_node(key).map(Self::Live),
@@ -261,8 +268,9 @@ mod tests {
 
     use super::*;
 
-    const ID: TopicPartition =
-        TopicPartition { topic: TopicId(uuid::Uuid::from_bytes([7; 16])), partition: PartitionId(0) };
+    fn id() -> TopicPartition {
+        TopicPartition::new(TopicId::from_bytes([7; 16]), PartitionId(0))
+    }
 
     fn entry(key: String, value: Bytes, revision: u64) -> Entry {
         let mod_revision = Revision(revision);
@@ -271,7 +279,7 @@ mod tests {
 
     fn partition(epoch: u32, revision: u64) -> Entry {
         let record = Partition { epoch: LeaderEpoch(epoch), ..Partition::default() };
-        entry(keys::partition(ID).to_string(), record.encode(), revision)
+        entry(keys::partition(id()).to_string(), record.encode(), revision)
     }
 
     #[test]
@@ -279,8 +287,8 @@ mod tests {
         let mut image = Image::default();
         image.apply(&Event::Put(partition(2, 20)));
         image.apply(&Event::Put(partition(1, 10)));
-        image.apply(&Event::Delete { key: keys::partition(ID).to_string().into(), revision: Revision(15) });
-        assert_eq!(image.partition(ID).unwrap().epoch, LeaderEpoch(2));
+        image.apply(&Event::Delete { key: keys::partition(id()).to_string().into(), revision: Revision(15) });
+        assert_eq!(image.partition(id()).unwrap().epoch, LeaderEpoch(2));
     }
 
     #[test]
@@ -288,9 +296,9 @@ mod tests {
         let mut image = Image::default();
         image.apply(&Event::Put(partition(2, 20)));
         image.replace("partition/", &Listing { revision: Revision(19), entries: vec![] });
-        assert!(image.partition(ID).is_some());
+        assert!(image.partition(id()).is_some());
         image.replace("partition/", &Listing { revision: Revision(21), entries: vec![] });
-        assert!(image.partition(ID).is_none());
+        assert!(image.partition(id()).is_none());
     }
 
     #[test]
