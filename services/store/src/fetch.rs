@@ -1,20 +1,27 @@
 //! Reading a partition: from the hot tier, or the way to the bucket.
 
 use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tidelog_format::batch::Batch;
 use tidelog_journal::ReadError;
 use tidelog_model::{ErrorCode, Offset, TimestampMs, TopicPartition};
 use tidelog_peer::{Fetch, Fetched, Isolation, ListedOffset, Marks, OffsetSpec, StoreError};
+use tidelog_replica::Latest;
 use tokio::time::Instant;
 
 use crate::error::{of_cold, of_read};
 use crate::node::Node;
-use crate::partition::Partition;
+use crate::partition::{Partition, not_leader};
 
 /// How often a read starts over because the offset left the hot tier meanwhile. Each time the local
 /// start has moved, so more than a few say that something is wrong.
 const ROUNDS_MAX: usize = 8;
+
+/// How long the in-sync replicas may take to confirm the leader, and how often that is looked at.
+const LATEST_WAIT: Duration = Duration::from_secs(5);
+const LATEST_AGAIN: Duration = Duration::from_millis(2);
 
 /// Batches from an offset on; waits for some when there are none yet and the caller wants to.
 pub(crate) async fn fetch(node: &Node, fetch: Fetch) -> Result<Fetched, StoreError> {
@@ -37,7 +44,8 @@ pub(crate) async fn fetch(node: &Node, fetch: Fetch) -> Result<Fetched, StoreErr
 async fn look(node: &Node, partition: &Partition, fetch: &Fetch) -> Result<Fetched, StoreError> {
     let id = fetch.partition;
     for _ in 0..ROUNDS_MAX {
-        let marks = marks(node, partition)?;
+        partition.check_leads()?;
+        let marks = marks(node, partition);
         check_range(id, fetch.from, &marks)?;
         let end = marks.visible_end(fetch.isolation);
         if fetch.from >= end {
@@ -63,7 +71,7 @@ async fn look(node: &Node, partition: &Partition, fetch: &Fetch) -> Result<Fetch
 }
 
 /// The partition's bounds now.
-pub(crate) fn marks(node: &Node, partition: &Partition) -> Result<Marks, StoreError> {
+pub(crate) fn marks(node: &Node, partition: &Partition) -> Marks {
     partition.marks(node.journal.local_start(partition.id))
 }
 
@@ -94,13 +102,33 @@ pub(crate) async fn list_offset(
     isolation: Isolation,
 ) -> Result<Option<ListedOffset>, StoreError> {
     let partition = node.catalog.partition(id)?;
-    let marks = marks(node, &partition)?;
+    partition.check_leads()?;
     let at = |offset| Ok(Some(ListedOffset { offset, timestamp: TimestampMs::NONE }));
     match spec {
-        OffsetSpec::Start => at(marks.log_start),
-        OffsetSpec::End => at(marks.visible_end(isolation)),
+        OffsetSpec::Start => at(marks(node, &partition).log_start),
+        OffsetSpec::End => {
+            let latest = latest(&partition).await?;
+            at(latest.max(marks(node, &partition).visible_end(isolation)))
+        }
         OffsetSpec::Timestamp(timestamp) => {
-            find_timestamp(node, &partition, timestamp, marks.visible_end(isolation)).await
+            let end = latest(&partition).await?;
+            find_timestamp(node, &partition, timestamp, end).await
+        }
+    }
+}
+
+/// The high watermark, surely the newest: asks the in-sync replicas again until they have confirmed it.
+async fn latest(partition: &Arc<Partition>) -> Result<Offset, StoreError> {
+    let deadline = Instant::now() + LATEST_WAIT;
+    loop {
+        match partition.latest() {
+            Latest::At(offset) => return Ok(offset),
+            Latest::NotLeader => return Err(not_leader(partition.id)),
+            Latest::Unconfirmed if Instant::now() >= deadline => {
+                let message = format!("{}: the in-sync replicas do not confirm the leader", partition.id);
+                return Err(StoreError::new(ErrorCode::LeaderNotAvailable, message));
+            }
+            Latest::Unconfirmed => tokio::time::sleep(LATEST_AGAIN).await,
         }
     }
 }
@@ -112,7 +140,7 @@ async fn find_timestamp(
     timestamp: TimestampMs,
     end: Offset,
 ) -> Result<Option<ListedOffset>, StoreError> {
-    let marks = marks(node, partition)?;
+    let marks = marks(node, partition);
     let mut from = marks.local_start;
     // The hot tier answers alone when it has the whole log; else older records come first.
     if marks.local_start > marks.log_start

@@ -2,61 +2,61 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use tidelog_format::batch::BatchHeader;
 use tidelog_format::state::EpochEntry;
 use tidelog_journal::{Append, AppendError, Journal, Reservation};
-use tidelog_model::{ErrorCode, Offset, TimestampMs, TopicPartition};
+use tidelog_model::{ErrorCode, LeaderEpoch, Offset, TimestampMs, TopicPartition};
 use tidelog_peer::StoreError;
+use tidelog_replica::Event;
 
-use crate::partition::epochs::Leadership;
-use crate::partition::log_state::Place;
-use crate::partition::{Completion, Sink};
-use crate::produce::Validated;
+use crate::partition::step::{CutWritten, Sink, Written};
 
 /// Room for a frame that carries no batch.
-const EPOCH_START_BYTES: usize = 64;
+pub(crate) const SMALL_FRAME_BYTES: usize = 64;
 
 /// The journal with room reserved in it, so that nothing it is handed can fail for lack of it.
 pub(crate) struct JournalSink<'a> {
     journal: &'a Journal,
     partition: TopicPartition,
     now: TimestampMs,
+    /// For one fact: a leadership that begins, or a cut.
+    small: Option<Reservation>,
     batch: Option<Reservation>,
-    epoch_start: Option<Reservation>,
 }
 
 impl<'a> JournalSink<'a> {
-    /// Waits for room for one batch, and for the start of an epoch if there may be one.
+    pub(crate) fn new(
+        journal: &'a Journal,
+        partition: TopicPartition,
+        now: TimestampMs,
+        small: Option<Reservation>,
+        batch: Option<Reservation>,
+    ) -> Self {
+        Self { journal, partition, now, small, batch }
+    }
+
+    /// Waits for room for one batch.
     pub(crate) async fn reserve(
         journal: &'a Journal,
         partition: TopicPartition,
         batch_bytes: usize,
-        starts_epoch: bool,
         now: TimestampMs,
     ) -> Result<Self, StoreError> {
-        let refused = |error| refused(partition, &error);
-        let epoch_start = if starts_epoch {
-            Some(journal.reserve(EPOCH_START_BYTES).await.map_err(refused)?)
-        } else {
-            None
-        };
-        let batch = Some(journal.reserve(batch_bytes).await.map_err(refused)?);
-        Ok(Self { journal, partition, now, batch, epoch_start })
+        let room = journal.reserve(batch_bytes).await.map_err(|error| refused(partition, &error))?;
+        Ok(Self::new(journal, partition, now, None, Some(room)))
     }
 }
 
 impl Sink for JournalSink<'_> {
-    fn epoch_start(&mut self, leadership: Leadership, start: Offset) {
-        let Leadership { incarnation, epoch } = leadership;
-        let append = Append::epoch_start(self.partition, EpochEntry { incarnation, epoch, start });
-        let room = self.epoch_start.take().expect("an epoch that has started does not start again");
+    fn epoch_start(&mut self, entry: EpochEntry) {
+        let room = self.small.take().expect("room for a leadership's begin");
         // If this fails the batch behind it fails too, and that one is answered.
-        self.journal.append(room, append, Box::new(|_| {}));
+        self.journal.append(room, Append::epoch_start(self.partition, entry), Box::new(|_| {}));
     }
 
-    fn batch(&mut self, _: Place, validated: Validated, done: Completion) {
-        let bytes = validated.bytes.freeze();
-        let header = tidelog_format::batch::header(&bytes).expect("a batch that was validated");
-        let append = Append::batch(self.partition, &header, self.now, bytes);
+    fn batch(&mut self, header: &BatchHeader, bytes: Bytes, done: Written) {
+        let append = Append::batch(self.partition, header, self.now, bytes);
         let room = self.batch.take().expect("room for one batch");
         self.journal.append(
             room,
@@ -67,6 +67,35 @@ impl Sink for JournalSink<'_> {
             }),
         );
     }
+
+    fn truncate(&mut self, epoch: LeaderEpoch, end: Offset, done: CutWritten) {
+        let room = self.small.take().expect("room for a cut");
+        cut(self.journal, room, self.partition, epoch, end, self.now, done);
+    }
+}
+
+/// Voids everything of a partition from `end` on. When that is synced, the replica is told, for which
+/// there must be room again: a leadership may begin then.
+pub(crate) fn cut(
+    journal: &Journal,
+    room: Reservation,
+    partition: TopicPartition,
+    epoch: LeaderEpoch,
+    end: Offset,
+    now: TimestampMs,
+    done: CutWritten,
+) {
+    let runtime = tokio::runtime::Handle::current();
+    let owner = journal.clone();
+    let told = move |outcome: Result<_, AppendError>| {
+        // A journal that failed ends the process.
+        let Ok(_) = outcome else { return };
+        let CutWritten { partition, generation } = done;
+        runtime.spawn(async move {
+            partition.feed(&owner, Event::CutDurable { generation }, None, now).await;
+        });
+    };
+    journal.append(room, Append::truncate(partition, epoch, end), Box::new(told));
 }
 
 /// Gives up the wait for room after `limit`. Nothing has been appended then, or ever will be: an offset
@@ -136,7 +165,7 @@ mod tests {
         let (journal, _) = Journal::open(config, Arc::new(Nothing), &mut Recovery::default()).unwrap();
         let partition = TopicPartition::new(TopicId::from_bytes([1; 16]), PartitionId(0));
         let reserve = |limit| {
-            let room = JournalSink::reserve(&journal, partition, 100 << 10, false, TimestampMs(0));
+            let room = JournalSink::reserve(&journal, partition, 100 << 10, TimestampMs(0));
             in_time(limit, &journal, partition, room)
         };
         let long = Duration::from_mins(1);

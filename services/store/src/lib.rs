@@ -1,4 +1,4 @@
-//! The store: the partitions that a node leads.
+//! The store: the partitions that a node holds, and those of them that it leads.
 //!
 //! Gives every batch its place, keeps the hot tier's journal and the bucket in step, recognises repeated
 //! batches, answers where a record is, and looks after the topics. Knows nothing of connections: it is
@@ -16,6 +16,7 @@ mod options;
 mod partition;
 mod produce;
 mod producer_ids;
+mod records;
 mod retention;
 mod store;
 mod tiered;

@@ -12,8 +12,11 @@ use tidelog_model::SharedClock;
 use tidelog_peer::StoreError;
 
 use crate::boot::bucket::Owner;
+use crate::boot::recovery::Commitment;
 use crate::metrics::StoreMetrics;
 use crate::offload::scheduler::Offloader;
+use crate::partition::outside::Outside;
+use crate::partition::step::Ticks;
 use crate::producer_ids::ProducerIdSource;
 use crate::topics::catalog::Catalog;
 use crate::topics::scribe::Scribe;
@@ -26,12 +29,17 @@ pub(crate) struct Identity {
     pub(crate) leader: Leader,
 }
 
-#[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) identity: Identity,
     pub(crate) clock: SharedClock,
     pub(crate) meta: SharedMeta,
     pub(crate) journal: Journal,
+    /// Whether what the journal has is all committed.
+    pub(crate) commitment: Commitment,
+    /// How replicas behave.
+    pub(crate) replication: tidelog_replica::Config,
+    pub(crate) ticks: Ticks,
+    pub(crate) outside: Arc<dyn Outside>,
     /// How long a batch may wait for room in it.
     pub(crate) room_timeout: Duration,
     pub(crate) bucket: Bucket,
@@ -52,5 +60,11 @@ impl Node {
     /// Nothing is written to the bucket before it was seen to be ours.
     pub(crate) async fn owner(&self) -> Result<(), StoreError> {
         self.bucket_owner.verify(&self.bucket, &self.identity.cluster, self.clock.now()).await
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("identity", &self.identity).finish_non_exhaustive()
     }
 }

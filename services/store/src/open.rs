@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tidelog_cold::descriptor::Descriptors;
@@ -10,23 +11,24 @@ use tidelog_format::pointer::Pointer;
 use tidelog_journal::{Checkpoints, Directory, Journal, JournalConfig, PartitionCheckpoint, RecoveryReport};
 use tidelog_meta::value::{Cluster, Topic as TopicRecord};
 use tidelog_meta::{MetaError, Revision, SharedMeta, Stored, Txn, TxnOutcome, TypedMeta as _, keys};
-use tidelog_model::{ClusterId, ErrorCode, Incarnation, SharedClock, TopicId, TopicPartition};
-use tidelog_peer::StoreError;
+use tidelog_model::{ClusterId, Incarnation, SharedClock, TopicId, TopicPartition};
+use tidelog_replica::Origin;
 use tidelog_runtime::{Metrics, Supervisor};
 
 use crate::boot::bucket::{self, Owner, OwnerError};
 use crate::boot::identity::{self, IdentityError};
 use crate::boot::leadership::{self, Led};
-use crate::boot::recovery::{Gap, Recovered, Recovery};
+use crate::boot::recovery::{Commitment, Gap, Recovery};
 use crate::boot::refill;
+use crate::boot::replica::{self, Missing};
 use crate::metrics::{self, StoreMetrics};
 use crate::node::{Identity, Node};
 use crate::offload::scheduler::{Inbox, Offloader, Scheduler};
 use crate::options::StoreOptions;
-use crate::partition::epochs::Leadership;
-use crate::partition::{Partition, Status};
+use crate::partition::outside::Alone;
+use crate::partition::step::Ticks;
 use crate::producer_ids::ProducerIdSource;
-use crate::retention;
+use crate::{records, retention};
 use crate::store::Store;
 use crate::tiered::Tiered;
 use crate::topics::catalog::{self, Catalog, Topic};
@@ -89,7 +91,8 @@ impl Store {
         let known = read(&meta, leadership::take_over(&*meta, leader).await?).await?;
         let catalog = Arc::new(Catalog::default());
         let pointers = known.pointers.iter().map(|(id, (pointer, _))| (*id, *pointer)).collect();
-        let mut recovery = Recovery::new(pointers);
+        let commitment = Commitment::Synced;
+        let mut recovery = Recovery::new(commitment, pointers);
         let scribe = Arc::new(Scribe::default());
         let checkpoints = PartitionCheckpoints {
             catalog: Arc::clone(&catalog),
@@ -105,6 +108,18 @@ impl Store {
             producer_ids: ProducerIdSource::new(Arc::clone(&meta)),
             identity: Identity { cluster, leader },
             scribe,
+            commitment,
+            // Nobody else ever led: there is nobody whose promises could outlive him.
+            replication: tidelog_replica::Config {
+                promotion_wait: Duration::ZERO,
+                ..tidelog_replica::Config::default()
+            },
+            ticks: Ticks::start(),
+            outside: Arc::new(Alone {
+                journal: journal.clone(),
+                meta: Arc::clone(&meta),
+                clock: Arc::clone(&clock),
+            }),
             _directory: directory,
             clock,
             meta,
@@ -119,7 +134,7 @@ impl Store {
             metrics: StoreMetrics::register(&metrics),
         });
         metrics::observe(&metrics, &node);
-        let in_bucket = populate(&node, known, &mut recovery)?;
+        let in_bucket = populate(&node, known, &mut recovery).await?;
         start(&node, &options, inbox, in_bucket, supervisor);
         Ok((Self { node }, report))
     }
@@ -193,45 +208,35 @@ fn open_journal(
 }
 
 /// Makes topics and partitions visible. Returns those whose state has to be read from the bucket.
-fn populate(
+async fn populate(
     node: &Node,
     known: Known,
     recovery: &mut Recovery,
-) -> Result<Vec<(Arc<Partition>, Pointer)>, OpenError> {
+) -> Result<Vec<Missing>, OpenError> {
     let Known { topics, led, pointers } = known;
     let mut in_bucket = Vec::new();
     let mut deleted = Vec::new();
     let all: HashSet<TopicId> = topics.iter().map(|(id, _)| *id).collect();
+    let now = node.clock.now();
     for (id, stored) in topics {
-        let record = stored.value;
-        if record.deleted.is_some() {
+        if stored.value.deleted.is_some() {
             deleted.push(id);
             continue;
         }
-        let config = (stored.mod_revision, record.config());
-        let topic = Topic::new(id, record.name, record.partitions, record.created, config);
+        let topic = Topic::new(id, &stored.value, stored.mod_revision);
         let mut partitions = Vec::new();
         for id in catalog::ids(&topic) {
             // Another node leads it.
             let Some(led) = led.get(&id) else { continue };
-            let pointer = pointers.get(&id).copied();
-            let leadership = Leadership { incarnation: node.identity.cluster.incarnation, epoch: led.epoch };
-            let tiered = Tiered::stored(led.revision, pointer);
-            let recovered = recovery.take(id, leadership);
-            let partition = match recovered {
-                Recovered::Here(log) => Partition::new(id, Arc::clone(&topic), log, tiered),
-                Recovered::InBucket(log, pointer) => {
-                    let partition = Partition::new(id, Arc::clone(&topic), log, tiered);
-                    let message = format!("{id}: its state is being read from the bucket");
-                    let reason = StoreError::new(ErrorCode::BucketUnavailable, message);
-                    partition.set_status(Status::Recovering(reason));
-                    in_bucket.push((Arc::clone(&partition), pointer));
-                    partition
-                }
-            };
-            if let Some((pointer, _)) = pointer {
+            let stored = pointers.get(&id).copied();
+            let pointer = stored.map(|(pointer, _)| pointer);
+            if let Some(pointer) = pointer {
                 node.journal.set_covered(id, pointer.tiered_end);
             }
+            let tiered = Some(Tiered::stored(stored));
+            let (partition, missing) = replica::open(node, &topic, id, recovery.take(id), tiered, pointer);
+            in_bucket.extend(missing);
+            records::observe(&node.journal, &partition, &led.record, led.revision, Origin::Read, now).await;
             partitions.push(partition);
         }
         node.catalog.insert(topic, partitions);
@@ -251,7 +256,7 @@ fn start(
     node: &Arc<Node>,
     options: &StoreOptions,
     inbox: Inbox,
-    in_bucket: Vec<(Arc<Partition>, Pointer)>,
+    in_bucket: Vec<Missing>,
     supervisor: &Supervisor,
 ) {
     let failing = Arc::clone(node);

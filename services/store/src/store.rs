@@ -45,7 +45,8 @@ async fn append(node: &Node, id: TopicPartition, batch: BytesMut) -> Result<Ack,
     let now = node.clock.now();
     let validated = produce::validate(batch, &partition.topic.config(), now).await?;
     let bytes = validated.bytes.len();
-    let room = JournalSink::reserve(&node.journal, id, bytes, partition.starts_epoch(), now);
+    partition.check_leads()?;
+    let room = JournalSink::reserve(&node.journal, id, bytes, now);
     let mut sink = journal_sink::in_time(node.room_timeout, &node.journal, id, room).await?;
     partition.append(validated, now, &mut sink)
 }
@@ -80,8 +81,9 @@ impl PartitionStore for Store {
 
     async fn describe(&self, id: TopicPartition) -> Result<PartitionDescription, StoreError> {
         let partition = self.node.catalog.partition(id)?;
+        partition.check_leads()?;
         let local = self.node.journal.local(id);
-        let marks = partition.marks(local.as_ref().map(|local| local.start))?;
+        let marks = partition.marks(local.as_ref().map(|local| local.start));
         let pointer = partition.pointer();
         let oldest = local.as_ref().and_then(|local| local.oldest_uncovered_append);
         Ok(PartitionDescription {

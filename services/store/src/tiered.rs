@@ -12,8 +12,6 @@ pub(crate) const PRODUCERS_KEPT_MAX: usize = 64;
 /// The committed pointer and what the next commit will be compared with.
 #[derive(Clone, Debug)]
 pub(crate) struct Tiered {
-    /// When the partition's key was last put: it changes with every change of leadership.
-    pub(crate) leader_revision: Revision,
     pub(crate) pointer_revision: Revision,
     pointer: Option<Pointer>,
     /// The producers as of the tiered end, when they are known and few.
@@ -22,11 +20,11 @@ pub(crate) struct Tiered {
 
 impl Tiered {
     /// What the metadata store says. The producers at the tiered end are in the state object.
-    pub(crate) fn stored(leader_revision: Revision, pointer: Option<(Pointer, Revision)>) -> Self {
+    pub(crate) fn stored(pointer: Option<(Pointer, Revision)>) -> Self {
         let (pointer, pointer_revision) = pointer.unzip();
         let producers = if pointer.is_none() { Some(Vec::new()) } else { None };
         let pointer_revision = pointer_revision.unwrap_or(Revision::NONE);
-        Self { leader_revision, pointer_revision, pointer, producers }
+        Self { pointer_revision, pointer, producers }
     }
 
     pub(crate) fn pointer(&self) -> Option<Pointer> {

@@ -64,8 +64,13 @@ impl Partition {
     /// the topic says, but no more than the replicas that are not still on their way in. So a topic
     /// whose replication factor is raised stays writable while the new replicas fill.
     pub fn isr_floor(&self, topic: &Topic) -> usize {
+        self.floor(topic.isr_floor() as usize)
+    }
+
+    /// The same, where the topic's [`isr_floor`](Topic::isr_floor) is known already.
+    pub fn floor(&self, topic: usize) -> usize {
         let settled = self.replicas.len().saturating_sub(self.adding.len()).max(1);
-        (topic.isr_floor() as usize).min(settled)
+        topic.min(settled)
     }
 
     /// Whether a reassignment is under way.

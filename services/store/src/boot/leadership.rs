@@ -10,7 +10,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tidelog_meta::limits::TXN_OPS_MAX;
 use tidelog_meta::value::{Leader, Partition};
 use tidelog_meta::{Meta, MetaError, Revision, Stored, Txn, TxnOutcome, TypedMeta as _, keys};
-use tidelog_model::{LeaderEpoch, TopicPartition};
+use tidelog_model::TopicPartition;
 
 /// Transactions under way at a time; they share commits.
 const CHUNKS_AT_ONCE: usize = 8;
@@ -19,9 +19,9 @@ const CHUNKS_AT_ONCE: usize = 8;
 const ROUNDS_MAX: usize = 8;
 
 /// The leadership of a partition that this start took over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Led {
-    pub(crate) epoch: LeaderEpoch,
+    pub(crate) record: Partition,
     /// When the partition's key was put for it.
     pub(crate) revision: Revision,
 }
@@ -39,7 +39,7 @@ pub(crate) async fn take_over(
                 .ok_or_else(|| MetaError::Invalid(format!("{:?} is no partition's key", stored.key)))?;
             match stored.value.leader {
                 Some(current) if current == leader => {
-                    let taken = Led { epoch: stored.value.epoch, revision: stored.mod_revision };
+                    let taken = Led { record: stored.value, revision: stored.mod_revision };
                     led.insert(id, taken);
                 }
                 Some(current) if current.node != leader.node => {}

@@ -5,3 +5,4 @@ pub(crate) mod identity;
 pub(crate) mod leadership;
 pub(crate) mod recovery;
 pub(crate) mod refill;
+pub(crate) mod replica;

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tidelog_cold::SegmentUpload;
 use tidelog_format::batch;
 use tidelog_format::state::{PartitionState, ProducerEntry};
-use tidelog_model::Offset;
+use tidelog_model::{LeaderEpoch, Offset};
 use tidelog_model::limits::BATCH_BYTES_MAX;
 use tidelog_runtime::crash_point;
 use tokio::sync::mpsc;
@@ -42,6 +42,8 @@ pub(crate) struct Job {
     /// What lies from here on may not be moved yet.
     pub(crate) limit: Offset,
     pub(crate) segment_bytes: u64,
+    /// The leadership that moves it; under another one everything begins anew.
+    pub(crate) epoch: LeaderEpoch,
 }
 
 impl Job {
@@ -56,8 +58,8 @@ impl Job {
         let producers = producers(&node, &self.partition).await?;
         let cutter = Cutter::new(self.span, self.limit, self.segment_bytes, &producers);
         let (finished, to_publish) = mpsc::channel(FINISHED_MAX);
-        let uploading = upload(&node, &self.partition, cutter, batches, finished);
-        let publishing = publish(&node, &self.partition, to_publish);
+        let uploading = upload(&node, (&self.partition, self.epoch), cutter, batches, finished);
+        let publishing = publish(&node, (&self.partition, self.epoch), to_publish);
         tokio::try_join!(uploading, publishing)?;
         Ok(())
     }
@@ -65,7 +67,8 @@ impl Job {
 
 /// The producers as of the tiered end.
 async fn producers(node: &Node, partition: &Partition) -> Result<Vec<ProducerEntry>, OffloadError> {
-    let (known, pointer) = partition.with_tiered(|tiered| (tiered.producers(), tiered.pointer()));
+    let known = partition.with_tiered(|tiered| (tiered.producers(), tiered.pointer()));
+    let (known, pointer) = known.ok_or(OffloadError::Fenced { partition: partition.id })?;
     match (known, pointer) {
         (Some(known), _) => Ok(known),
         (None, None) => Ok(Vec::new()),
@@ -75,12 +78,11 @@ async fn producers(node: &Node, partition: &Partition) -> Result<Vec<ProducerEnt
 
 async fn upload(
     node: &Node,
-    partition: &Partition,
+    (partition, epoch): (&Partition, LeaderEpoch),
     mut cutter: Cutter,
     mut batches: mpsc::Receiver<Bytes>,
     finished: mpsc::Sender<(SegmentUpload, SegmentEnd)>,
 ) -> Result<(), OffloadError> {
-    let epoch = partition.leadership().epoch;
     let mut segment: Option<SegmentUpload> = None;
     while let Some(bytes) = batches.recv().await {
         for batch in batch::split(bytes, BATCH_BYTES_MAX) {
@@ -104,19 +106,20 @@ async fn upload(
 
 async fn publish(
     node: &Node,
-    partition: &Partition,
+    (partition, epoch): (&Arc<Partition>, LeaderEpoch),
     mut finished: mpsc::Receiver<(SegmentUpload, SegmentEnd)>,
 ) -> Result<(), OffloadError> {
-    let epoch = partition.leadership().epoch;
     while let Some((segment, end)) = finished.recv().await {
         let (written, history) = partition.epochs(end.start, end.next);
+        let known = partition.with_tiered(|tiered| (tiered.pointer(), tiered.pointer_revision));
+        let (previous, previous_revision) =
+            known.ok_or(OffloadError::Fenced { partition: partition.id })?;
         let entry = segment.finish(Vec::new(), written).await?;
         crash_point!("store::offload-segment-uploaded");
         let state = PartitionState { end: end.next, producers: end.producers, epochs: history };
-        let previous = partition.pointer();
         let pointer = node.tier.publish(partition.id, epoch, previous.as_ref(), vec![entry], &state).await?;
         crash_point!("store::offload-manifest-uploaded");
-        commit(node, partition, pointer, &state.producers).await?;
+        commit(node, partition, previous_revision, pointer, &state.producers).await?;
         node.metrics.offloaded_segments.inc();
         node.metrics.offloaded_bytes.inc_by(entry.bytes);
     }

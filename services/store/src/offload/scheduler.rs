@@ -166,7 +166,8 @@ impl Scheduler {
                 let partition = partitions.remove(&id).expect("one candidate each");
                 let (start, limit) = partition.untiered();
                 let span = start..plan.stop(start, limit);
-                Job { partition, span, limit, segment_bytes: plan.segment_bytes }
+                let epoch = partition.leadership().epoch;
+                Job { partition, span, limit, segment_bytes: plan.segment_bytes, epoch }
             })
             .collect()
     }

@@ -1,12 +1,15 @@
-//! One partition's log as numbers: where it begins, ends and is durable, who leads it, who writes to it.
+//! What a partition's log means: which producers wrote to it, which leaderships, and up to where that
+//! is settled.
 //!
-//! A value without I/O: batches are admitted, given their place, and become durable in that order.
-//! [`LogState::snapshot`] always shows the durable part alone, so that a checkpoint never promises what
-//! a crash could take back.
+//! A value without I/O, beside the [`Replica`](tidelog_replica::Replica), which decides where the log ends
+//! and what of it is committed. *Settled* is what is committed and synced here: no crash and no other
+//! leader takes it back. [`LogState::snapshot`] always shows the settled part alone.
+
+use std::collections::VecDeque;
 
 use tidelog_format::batch::BatchHeader;
-use tidelog_format::state::PartitionState;
-use tidelog_model::{LeaderEpoch, Offset, ProducerId, TimestampMs};
+use tidelog_format::state::{EpochEntry, PartitionState};
+use tidelog_model::{Offset, ProducerId, TimestampMs};
 
 use super::epochs::{EpochHistory, Leadership};
 use super::producers::{Producers, Refusal, Stamp, Verdict};
@@ -20,47 +23,36 @@ pub(crate) enum Admission {
     Duplicate { base_offset: Offset, next_offset: Offset, timestamp: TimestampMs },
 }
 
-/// The place that a batch was given.
+/// A producer's batch that is not settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) base_offset: Offset,
-    pub(crate) next_offset: Offset,
-    pub(crate) epoch: LeaderEpoch,
-    /// The first batch of its leadership: the journal is told of the leadership before it.
-    pub(crate) starts_epoch: bool,
-    pub(crate) producer: Option<ProducerId>,
+struct InFlight {
+    base: Offset,
+    next: Offset,
+    producer: ProducerId,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LogState {
     log_start: Offset,
-    high_watermark: Offset,
-    log_end: Offset,
-    leadership: Leadership,
+    /// Everything below is settled.
+    settled: Offset,
+    /// The producers are known as of here, where that is beyond what is settled: a state object from the
+    /// bucket may reach further than the log that goes on from an earlier end of it.
+    accounted: Offset,
+    /// In order; batches without a producer id are not among them.
+    in_flight: VecDeque<InFlight>,
     producers: Producers,
     epochs: EpochHistory,
 }
 
 impl LogState {
-    /// The log of a partition that never had a record.
-    pub(crate) fn empty(leadership: Leadership) -> Self {
-        Self {
-            log_start: Offset::ZERO,
-            high_watermark: Offset::ZERO,
-            log_end: Offset::ZERO,
-            leadership,
-            producers: Producers::default(),
-            epochs: EpochHistory::default(),
-        }
-    }
-
     /// The log as a checkpoint or a state object tells it.
-    pub(crate) fn restore(leadership: Leadership, log_start: Offset, state: PartitionState) -> Self {
+    pub(crate) fn restore(log_start: Offset, state: PartitionState) -> Self {
         Self {
             log_start,
-            high_watermark: state.end,
-            log_end: state.end,
-            leadership,
+            settled: state.end,
+            accounted: state.end,
+            in_flight: VecDeque::new(),
             producers: Producers::restore(&state.producers),
             epochs: EpochHistory::restore(state.epochs),
         }
@@ -70,21 +62,9 @@ impl LogState {
         self.log_start
     }
 
-    pub(crate) fn high_watermark(&self) -> Offset {
-        self.high_watermark
-    }
-
-    pub(crate) fn log_end(&self) -> Offset {
-        self.log_end
-    }
-
-    /// First offset of a transaction that is still open, or the high watermark.
-    pub(crate) fn last_stable(&self) -> Offset {
-        self.high_watermark
-    }
-
-    pub(crate) fn leadership(&self) -> Leadership {
-        self.leadership
+    /// Everything below is committed and synced here.
+    pub(crate) fn settled(&self) -> Offset {
+        self.settled
     }
 
     pub(crate) fn epochs(&self) -> &EpochHistory {
@@ -106,111 +86,83 @@ impl LogState {
         })
     }
 
-    /// Gives an admitted batch the next place. `None` when the offsets are used up.
-    pub(crate) fn append(&mut self, header: &BatchHeader, now: TimestampMs) -> Option<Place> {
-        let base_offset = self.log_end;
-        let next_offset = base_offset.checked_add(u64::from(header.last_offset_delta) + 1)?;
-        let starts_epoch = self.starts_epoch();
-        if starts_epoch {
-            self.epochs.start(self.leadership, base_offset);
+    /// A batch got its place, which is the log's end: at its leader or, pushed, at a follower.
+    pub(crate) fn append(&mut self, header: &BatchHeader, base: Offset, now: TimestampMs) {
+        let Some(stamp) = Stamp::of(header) else { return };
+        if base < self.accounted {
+            return;
         }
-        let stamp = Stamp::of(header);
-        if let Some(stamp) = &stamp {
-            self.producers.begin(stamp, base_offset, now);
-        }
-        self.log_end = next_offset;
-        let (epoch, producer) = (self.leadership.epoch, stamp.map(|stamp| stamp.id));
-        Some(Place { base_offset, next_offset, epoch, starts_epoch, producer })
+        self.producers.begin(&stamp, base, now);
+        let next = base + u64::from(stamp.record_count);
+        self.in_flight.push_back(InFlight { base, next, producer: stamp.id });
     }
 
-    /// The oldest batch in flight is durable.
-    pub(crate) fn complete(&mut self, place: &Place) {
-        assert_eq!(place.base_offset, self.high_watermark, "batches become durable in their order");
-        self.high_watermark = place.next_offset;
-        if let Some(id) = place.producer {
-            self.producers.complete(id, place.base_offset);
+    /// Everything below `end` is committed and synced here.
+    pub(crate) fn settle(&mut self, end: Offset) {
+        while let Some(oldest) = self.in_flight.front().copied().filter(|oldest| oldest.next <= end) {
+            self.producers.complete(oldest.producer, oldest.base);
+            self.in_flight.pop_front();
         }
+        self.settled = self.settled.max(end);
     }
 
-    /// The durable part.
+    /// A leadership begins to write.
+    pub(crate) fn begin_epoch(&mut self, leadership: Leadership, start: Offset) {
+        self.epochs.start(leadership, start);
+    }
+
+    /// The settled part. The history of leaderships is whole: those that wrote what is not settled are
+    /// in it too, for the log has their records.
     pub(crate) fn snapshot(&self, now: TimestampMs) -> PartitionState {
         PartitionState {
-            end: self.high_watermark,
+            end: self.settled,
             producers: self.producers.snapshot(now),
-            epochs: self.epochs.until(self.high_watermark),
+            epochs: self.epochs.until(Offset::MAX),
         }
-    }
-
-    /// Whether the next batch is the first of its leadership.
-    pub(crate) fn starts_epoch(&self) -> bool {
-        self.epochs.last() != Some(self.leadership)
     }
 
     pub(crate) fn expire_producers(&mut self, now: TimestampMs) {
         self.producers.expire(now);
     }
 
-    /// Recovery: a leadership of the past began to write.
-    pub(crate) fn replay_epoch(&mut self, leadership: Leadership, start: Offset) {
-        self.epochs.start(leadership, start);
-    }
-
-    /// Recovery: a batch that the journal has. What a checkpoint covered already is passed over; false
-    /// when there is a gap before the batch.
-    #[must_use]
-    pub(crate) fn replay_batch(&mut self, header: &BatchHeader, appended: TimestampMs) -> bool {
-        if header.next_offset() <= self.log_end {
-            return true;
+    /// The log was cut: nothing from `end` on exists.
+    pub(crate) fn truncate(&mut self, end: Offset) {
+        self.producers.truncate(end);
+        while self.in_flight.back().is_some_and(|newest| newest.base >= end) {
+            self.in_flight.pop_back();
         }
-        if header.base_offset != self.log_end {
-            return false;
-        }
-        if let Some(stamp) = Stamp::of(header) {
-            self.producers.replay(&stamp, header.base_offset, appended);
-        }
-        self.log_end = header.next_offset();
-        self.high_watermark = self.log_end;
-        true
+        self.epochs = EpochHistory::restore(self.epochs.until(end));
+        self.settled = self.settled.min(end);
     }
 
-    /// Recovery: nothing is known of what lies before `offset`.
-    pub(crate) fn begin_at(&mut self, offset: Offset) {
-        let end = PartitionState { end: offset, ..PartitionState::default() };
-        *self = Self::restore(self.leadership, self.log_start, end);
-    }
-
-    /// Recovery: what lies before `offset` is lost, and what is known of it stays.
-    pub(crate) fn skip_to(&mut self, offset: Offset) {
-        self.log_end = self.log_end.max(offset);
-        self.high_watermark = self.log_end;
-    }
-
-    /// Recovery: `state` tells what is missing below, or, when it reaches further than this log, all.
+    /// `state`, from the bucket, tells what is missing below the place where the local log begins.
+    /// Nothing is in flight yet.
     pub(crate) fn found_below(&mut self, log_start: Offset, state: PartitionState) {
-        if state.end > self.log_end {
-            *self = Self::restore(self.leadership, log_start, state);
-            return;
-        }
         self.set_log_start(log_start);
-        self.producers.add_older(&state.producers);
+        if state.end > self.settled {
+            self.accounted = state.end;
+            self.producers = Producers::restore(&state.producers);
+        } else {
+            self.producers.add_older(&state.producers);
+        }
         self.epochs.add_older(state.epochs);
     }
 
-    /// Recovery: the log was cut; nothing from `end` on exists.
-    pub(crate) fn truncate(&mut self, end: Offset) {
-        self.log_end = self.log_end.min(end);
-        self.high_watermark = self.high_watermark.min(end);
-        self.epochs = EpochHistory::restore(self.epochs.until(end));
-        self.producers.truncate(end);
+    /// The log begins anew at `start`, which the bucket covers, with the producers of the bucket's state
+    /// and this history.
+    pub(crate) fn reset(&mut self, start: Offset, state: &PartitionState, history: Vec<EpochEntry>) {
+        *self = Self {
+            log_start: self.log_start,
+            settled: start,
+            accounted: state.end.max(start),
+            in_flight: VecDeque::new(),
+            producers: Producers::restore(&state.producers),
+            epochs: EpochHistory::restore(history),
+        };
     }
 
     /// The records below are deleted. Never goes back.
     pub(crate) fn set_log_start(&mut self, log_start: Offset) {
         self.log_start = self.log_start.max(log_start);
-    }
-
-    /// Recovery: a new leadership takes over what the old ones wrote.
-    pub(crate) fn lead(&mut self, leadership: Leadership) {
-        self.leadership = leadership;
     }
 }

@@ -1,26 +1,40 @@
-//! One partition that this node leads.
+//! One partition on this store: its replica, what its log means, and who waits for it.
 //!
 //! Everything that changes is behind one short lock per partition; nothing waits while it is held. The
 //! order of the log is the order in which the lock was taken: under it a batch gets its offset and
 //! joins the journal's queue. The journal's thread takes it to report what became durable.
+//!
+//! What is to be done is decided by the [`Replica`], a pure state machine: [`step`] carries it out,
+//! [`append`] gives batches to it, [`feed`] brings it what needs room in the journal.
 
+pub(crate) mod append;
 pub(crate) mod epochs;
+pub(crate) mod feed;
 pub(crate) mod log_state;
+pub(crate) mod outside;
 pub(crate) mod producers;
+pub(crate) mod push;
+pub(crate) mod step;
 pub(crate) mod timestamps;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tidelog_format::pointer::Pointer;
 use tidelog_format::state::{EpochEntry, PartitionState};
-use tidelog_model::{ErrorCode, Offset, TimestampMs, TopicPartition};
-use tidelog_peer::{Ack, AckSender, Marks, Produced, StoreError};
+use tidelog_model::{ErrorCode, Incarnation, LeaderEpoch, Offset, TimestampMs, TopicPartition};
+use tidelog_peer::{LogReport, Marks, StoreError};
+use tidelog_replica::{Action, Record, Replica, Role};
 use tokio::sync::Notify;
 
+use self::append::Waiting;
 use self::epochs::Leadership;
-use self::log_state::{Admission, LogState, Place};
-use crate::produce::Validated;
+use self::log_state::LogState;
+use self::outside::Outside;
+use self::push::Unsynced;
+use self::step::Ticks;
 use crate::tiered::Tiered;
 use crate::topics::catalog::Topic;
 
@@ -38,6 +52,9 @@ pub(crate) enum Status {
 pub(crate) struct Partition {
     pub(crate) id: TopicPartition,
     pub(crate) topic: Arc<Topic>,
+    incarnation: Incarnation,
+    outside: Arc<dyn Outside>,
+    ticks: Ticks,
     cell: Mutex<Cell>,
     /// Tells readers who wait that the high watermark moved or that the status changed.
     changed: Notify,
@@ -45,74 +62,51 @@ pub(crate) struct Partition {
 
 struct Cell {
     status: Status,
+    replica: Replica,
     log: LogState,
-    tiered: Tiered,
-    /// Acknowledgements of repeated batches whose first copies are in flight still.
-    late: Vec<Late>,
+    /// What the bucket has, where this replica leads and knows it.
+    tiered: Option<Tiered>,
+    /// Acknowledgements that are due, in the order of their offsets.
+    waiting: VecDeque<Waiting>,
+    /// The same for repeated batches whose first copies are not settled yet, in any order.
+    late: Vec<Waiting>,
+    /// Batches that the journal was given and has not synced, in order.
+    unsynced: VecDeque<Unsynced>,
+    /// Up to where the journal was told that the bucket has everything.
+    covered: Offset,
+    /// Appends are refused until then, because leadership is about to move.
+    held_until: Option<Instant>,
+    /// Reused, so that the hot path allocates nothing.
+    actions: Vec<Action>,
 }
 
-struct Late {
-    next_offset: Offset,
-    produced: Produced,
-    sender: AckSender,
-}
-
-/// What the partition wants written, in the order in which it is to be written.
-pub(crate) trait Sink {
-    /// A leadership is about to write its first batch.
-    fn epoch_start(&mut self, leadership: Leadership, start: Offset);
-    /// The batch at its place; `done` is called when it is durable or the journal has failed.
-    fn batch(&mut self, place: Place, validated: Validated, done: Completion);
-}
-
-/// The duty to say what became of a batch.
-pub(crate) struct Completion {
-    partition: Arc<Partition>,
-    place: Place,
-    append_time: Option<TimestampMs>,
-    sender: AckSender,
+/// What a partition is made of when it is opened.
+pub(crate) struct Parts {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) outside: Arc<dyn Outside>,
+    pub(crate) ticks: Ticks,
+    pub(crate) replica: Replica,
+    pub(crate) log: LogState,
+    pub(crate) tiered: Option<Tiered>,
+    pub(crate) status: Status,
 }
 
 impl Partition {
-    pub(crate) fn new(id: TopicPartition, topic: Arc<Topic>, log: LogState, tiered: Tiered) -> Arc<Self> {
-        let cell = Cell { status: Status::Serving, log, tiered, late: Vec::new() };
-        Arc::new(Self { id, topic, cell: Mutex::new(cell), changed: Notify::new() })
-    }
-
-    /// Gives a batch its place and hands it to `sink`, or answers at once when it has a place already.
-    pub(crate) fn append(
-        self: &Arc<Self>,
-        mut validated: Validated,
-        now: TimestampMs,
-        sink: &mut impl Sink,
-    ) -> Result<Ack, StoreError> {
-        let mut cell = self.cell.lock();
-        cell.check(self.id)?;
-        let admission = cell.log.admit(&validated.header);
-        let admission = admission.map_err(|refusal| StoreError::new(refusal.code(), refusal.to_string()))?;
-        if let Admission::Duplicate { base_offset, next_offset, timestamp } = admission {
-            let append_time = validated.append_time.map(|_| timestamp);
-            let produced = Produced { base_offset, append_time, log_start: cell.log.log_start() };
-            return Ok(cell.acknowledge_at(next_offset, produced));
-        }
-        let Some(place) = cell.log.append(&validated.header, now) else {
-            let message = format!("{}: the offsets are used up", self.id);
-            return Err(StoreError::new(ErrorCode::InvalidRequest, message));
+    pub(crate) fn new(id: TopicPartition, topic: Arc<Topic>, parts: Parts) -> Arc<Self> {
+        let Parts { incarnation, outside, ticks, replica, log, tiered, status } = parts;
+        let cell = Cell {
+            status,
+            replica,
+            log,
+            tiered,
+            waiting: VecDeque::new(),
+            late: Vec::new(),
+            unsynced: VecDeque::new(),
+            covered: Offset::ZERO,
+            held_until: None,
+            actions: Vec::new(),
         };
-        if place.starts_epoch {
-            sink.epoch_start(cell.log.leadership(), place.base_offset);
-        }
-        tidelog_format::batch::assign(&mut validated.bytes, place.base_offset, place.epoch);
-        let (sender, ack) = Ack::pending();
-        let append_time = validated.append_time;
-        let done = Completion { partition: Arc::clone(self), place, append_time, sender };
-        sink.batch(place, validated, done);
-        Ok(ack)
-    }
-
-    /// Whether the next batch needs the journal to be told of a leadership first.
-    pub(crate) fn starts_epoch(&self) -> bool {
-        self.cell.lock().log.starts_epoch()
+        Arc::new(Self { id, topic, incarnation, outside, ticks, cell: Mutex::new(cell), changed: Notify::new() })
     }
 
     /// Waits for a change from the moment this is first polled or enabled.
@@ -120,9 +114,14 @@ impl Partition {
         self.changed.notified()
     }
 
-    /// An error unless the partition can be read and written.
+    /// An error unless the partition's state is known and its journal works.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         self.cell.lock().check(self.id)
+    }
+
+    /// An error unless this replica leads.
+    pub(crate) fn check_leads(&self) -> Result<(), StoreError> {
+        self.cell.lock().check_leads(self.id)
     }
 
     pub(crate) fn set_status(&self, status: Status) {
@@ -130,49 +129,67 @@ impl Partition {
         self.changed.notify_waiters();
     }
 
-    /// The state below what the journal had was found after all.
-    pub(crate) fn recovered(&self, log_start: Offset, state: PartitionState) {
+    /// What was missing was found: takes part from now on, as its record says.
+    pub(crate) fn recovered(self: &Arc<Self>, log: LogState, replica: Replica) {
         let mut cell = self.cell.lock();
-        cell.log.found_below(log_start, state);
-        cell.status = Status::Serving;
+        if !matches!(cell.status, Status::Recovering(_)) {
+            return;
+        }
+        (cell.log, cell.replica, cell.status) = (log, replica, Status::Serving);
+        self.outside.read_back(self);
         drop(cell);
         self.changed.notify_waiters();
     }
 
     /// The partition's bounds; `local_start` is what the journal says, or `None` when it has nothing.
-    pub(crate) fn marks(&self, local_start: Option<Offset>) -> Result<Marks, StoreError> {
-        let cell = self.cell.lock();
-        cell.check(self.id)?;
-        let log = &cell.log;
-        let tiered_end = cell.tiered.end(log.log_start());
-        Ok(Marks {
-            log_start: log.log_start(),
-            // With nothing local, everything is in the bucket.
-            local_start: local_start.unwrap_or(tiered_end).max(log.log_start()),
-            tiered_end,
-            last_stable: log.last_stable(),
-            high_watermark: log.high_watermark(),
-            log_end: log.log_end(),
-        })
+    pub(crate) fn marks(&self, local_start: Option<Offset>) -> Marks {
+        self.cell.lock().marks(local_start)
     }
 
     pub(crate) fn pointer(&self) -> Option<Pointer> {
-        self.cell.lock().tiered.pointer()
+        self.cell.lock().tiered.as_ref().and_then(Tiered::pointer)
     }
 
+    /// The leadership that this replica has or, where it does not lead, knows of.
     pub(crate) fn leadership(&self) -> Leadership {
-        self.cell.lock().log.leadership()
+        let epoch = self.cell.lock().replica.report().known_epoch;
+        Leadership { incarnation: self.incarnation, epoch }
     }
 
-    /// Looks at or changes what is known of the bucket.
-    pub(crate) fn with_tiered<T>(&self, work: impl FnOnce(&mut Tiered) -> T) -> T {
-        work(&mut self.cell.lock().tiered)
+    pub(crate) fn role(&self) -> Role {
+        self.cell.lock().replica.role()
     }
 
-    /// First offset that is not in the bucket, and the first that may not go there yet.
+    /// The newest record that the replica knows, and its revision.
+    pub(crate) fn record(&self) -> (Record, u64) {
+        let cell = self.cell.lock();
+        (cell.replica.record().clone(), cell.replica.revision())
+    }
+
+    /// How far the log reaches, for whoever looks for a leader.
+    pub(crate) fn report(&self) -> LogReport {
+        let report = self.cell.lock().replica.report();
+        LogReport {
+            partition: self.id,
+            last_epoch: report.last_epoch.unwrap_or_default(),
+            log_end: report.log_end,
+        }
+    }
+
+    /// Looks at or changes what is known of the bucket; `None` when this replica does not know, because it
+    /// does not lead.
+    pub(crate) fn with_tiered<T>(&self, work: impl FnOnce(&mut Tiered) -> T) -> Option<T> {
+        self.cell.lock().tiered.as_mut().map(work)
+    }
+
+    /// First offset that is not in the bucket, and the first that may not go there yet: the same where
+    /// this replica does not lead or does not know what is in the bucket.
     pub(crate) fn untiered(&self) -> (Offset, Offset) {
         let cell = self.cell.lock();
-        (cell.tiered.end(cell.log.log_start()), cell.log.last_stable())
+        match (&cell.tiered, cell.replica.role()) {
+            (Some(tiered), Role::Leading { .. }) => (tiered.end(cell.log.log_start()), cell.log.settled()),
+            _ => (Offset::ZERO, Offset::ZERO),
+        }
     }
 
     /// Who wrote the offsets from `start` to `end`, and the whole history up to `end`.
@@ -182,8 +199,8 @@ impl Partition {
         (epochs.within(&(start..end)), epochs.until(end))
     }
 
-    /// The durable part of the log's state, and the log start; `None` when the partition has no part
-    /// in checkpoints.
+    /// The settled part of the log's state, and the log start; `None` when the partition has no part in
+    /// checkpoints.
     pub(crate) fn checkpoint(&self, now: TimestampMs) -> Option<(PartitionState, Offset)> {
         let mut cell = self.cell.lock();
         if !matches!(cell.status, Status::Serving | Status::Failed(_)) {
@@ -193,19 +210,21 @@ impl Partition {
         Some((cell.log.snapshot(now), cell.log.log_start()))
     }
 
-    fn complete(&self, place: &Place) -> (Offset, Vec<Late>) {
+    /// Takes no appends until then; `false` when it does not lead under that epoch.
+    pub(crate) fn hold(&self, epoch: LeaderEpoch, until: Instant) -> bool {
         let mut cell = self.cell.lock();
-        cell.log.complete(place);
-        let late = cell.take_late();
-        (cell.log.log_start(), late)
+        let leads = cell.replica.role() == Role::Leading { epoch };
+        if leads {
+            cell.held_until = Some(until);
+        }
+        leads
     }
 
-    fn fail(&self, error: &StoreError) -> Vec<Late> {
-        let mut cell = self.cell.lock();
-        if matches!(cell.status, Status::Serving) {
-            cell.status = Status::Failed(error.clone());
-        }
-        std::mem::take(&mut cell.late)
+    /// Whether everything appended under the epoch is committed, or another one has begun.
+    pub(crate) fn is_quiet(&self, epoch: LeaderEpoch) -> bool {
+        let cell = self.cell.lock();
+        cell.replica.role() != Role::Leading { epoch }
+            || cell.replica.high_watermark() == cell.replica.log_end()
     }
 }
 
@@ -227,48 +246,35 @@ impl Cell {
         }
     }
 
-    fn acknowledge_at(&mut self, next_offset: Offset, produced: Produced) -> Ack {
-        if next_offset <= self.log.high_watermark() {
-            return Ack::ready(Ok(produced));
+    fn check_leads(&self, id: TopicPartition) -> Result<(), StoreError> {
+        self.check(id)?;
+        match self.replica.role() {
+            Role::Leading { .. } => Ok(()),
+            _ => Err(not_leader(id)),
         }
-        let (sender, ack) = Ack::pending();
-        self.late.push(Late { next_offset, produced, sender });
-        ack
     }
 
-    fn take_late(&mut self) -> Vec<Late> {
-        if self.late.is_empty() {
-            return Vec::new();
+    fn marks(&self, local_start: Option<Offset>) -> Marks {
+        let (log, replica) = (&self.log, &self.replica);
+        let log_start = log.log_start();
+        let known = replica.marks().resume_at();
+        let tiered_end = self.tiered.as_ref().map_or(known, |tiered| tiered.end(log_start));
+        // What is in the bucket was committed.
+        let high_watermark = log.settled().max(tiered_end.min(replica.log_end()));
+        Marks {
+            log_start,
+            // With nothing local, everything is in the bucket.
+            local_start: local_start.unwrap_or(tiered_end).max(log_start),
+            tiered_end,
+            last_stable: high_watermark,
+            high_watermark,
+            log_end: replica.log_end(),
         }
-        let durable = self.log.high_watermark();
-        let (ready, waiting) =
-            std::mem::take(&mut self.late).into_iter().partition(|late| late.next_offset <= durable);
-        self.late = waiting;
-        ready
     }
 }
 
-impl Completion {
-    /// The batch is durable. Batches of a partition become durable in the order of their places.
-    pub(crate) fn durable(self) {
-        let (log_start, late) = self.partition.complete(&self.place);
-        let base_offset = self.place.base_offset;
-        self.sender.send(Ok(Produced { base_offset, append_time: self.append_time, log_start }));
-        for late in late {
-            late.sender.send(Ok(late.produced));
-        }
-        self.partition.changed.notify_waiters();
-    }
-
-    /// The journal takes nothing more; `code` says whether the batch may be there after a restart.
-    pub(crate) fn failed(self, code: ErrorCode, reason: &str) {
-        let error = StoreError::new(code, format!("{}: {reason}", self.partition.id));
-        for late in self.partition.fail(&error) {
-            late.sender.send(Err(error.clone()));
-        }
-        self.sender.send(Err(error));
-        self.partition.changed.notify_waiters();
-    }
+pub(crate) fn not_leader(id: TopicPartition) -> StoreError {
+    StoreError::new(ErrorCode::NotLeaderOrFollower, format!("{id}: this store does not lead the partition"))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! What a partition remembers of its idempotent producers, so that a repeated batch is recognised.
 //!
-//! The hazard: a batch that was given its place but is not durable yet must be recognised as a
+//! The hazard: a batch that was given its place but is not committed yet must be recognised as a
 //! duplicate (the producer may have lost its connection and come back), yet must not be part of a
-//! snapshot, because a crash may still undo it. So each producer's batches stand in one queue, the
-//! durable ones first, and a snapshot shows those alone.
+//! snapshot, because a crash or another leader may still undo it. So each producer's batches stand in one
+//! queue, the settled ones first, and a snapshot shows those alone.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -96,7 +96,7 @@ struct Remembered {
 
 #[derive(Clone, Debug)]
 struct Producer {
-    /// Oldest first: the durable ones, then `in_flight` that are not.
+    /// Oldest first: the settled ones (committed and synced here), then `in_flight` that are not.
     batches: VecDeque<Remembered>,
     in_flight: usize,
     /// Holds while there are no batches.
@@ -134,7 +134,7 @@ impl Producers {
         }
     }
 
-    /// Remembers a batch that was given its place and is on its way to the disk.
+    /// Remembers a batch that has its place and is not settled.
     pub(crate) fn begin(&mut self, stamp: &Stamp, base_offset: Offset, now: TimestampMs) {
         if self.entries.len() >= PRODUCERS_MAX && !self.entries.contains_key(&stamp.id) {
             self.forget_idle(now);
@@ -146,23 +146,25 @@ impl Producers {
         );
     }
 
-    /// The producer's oldest batch in flight is durable now.
+    /// The producer's oldest batch in flight is settled now.
     pub(crate) fn complete(&mut self, id: ProducerId, base_offset: Offset) {
         let producer = self.entries.get_mut(&id).expect("a producer with a batch in flight is not forgotten");
         producer.complete(base_offset);
     }
 
-    /// Takes in a batch that is durable already.
+    /// Takes in a batch that is settled already.
     pub(crate) fn replay(&mut self, stamp: &Stamp, base_offset: Offset, now: TimestampMs) {
         self.begin(stamp, base_offset, now);
         self.complete(stamp.id, base_offset);
     }
 
-    /// Nothing from `end` on exists; what older batches were pushed out by it is not known any more.
+    /// Nothing from `end` on exists. A cut takes what is in flight; one that goes deeper (an unclean
+    /// election's) leaves a producer without the batches that were pushed out since.
     pub(crate) fn truncate(&mut self, end: Offset) {
         self.entries.retain(|_, producer| {
-            assert_eq!(producer.in_flight, 0, "a log is not cut while batches are in flight");
+            let settled = producer.batches.len() - producer.in_flight;
             producer.batches.retain(|batch| batch.base_offset < end);
+            producer.in_flight = producer.batches.len().saturating_sub(settled);
             !producer.batches.is_empty()
         });
     }
@@ -180,7 +182,7 @@ impl Producers {
         }
     }
 
-    /// The durable part, ordered by producer id. What has been idle for too long is left out.
+    /// The settled part, ordered by producer id. What has been idle for too long is left out.
     pub(crate) fn snapshot(&self, now: TimestampMs) -> Vec<ProducerEntry> {
         let alive = self.entries.iter().filter(|(_, producer)| !producer.is_idle(now));
         let mut entries: Vec<_> = alive.filter_map(|(id, producer)| producer.snapshot(*id)).collect();
@@ -268,16 +270,16 @@ impl Producer {
     }
 
     fn complete(&mut self, base_offset: Offset) {
-        let durable = self.batches.len() - self.in_flight;
-        let completed = self.batches[durable];
-        assert_eq!(completed.base_offset, base_offset, "batches become durable in their order");
+        let settled = self.batches.len() - self.in_flight;
+        let completed = self.batches[settled];
+        assert_eq!(completed.base_offset, base_offset, "batches are settled in their order");
         self.in_flight -= 1;
         self.epoch = completed.epoch;
-        let mut durable = durable + 1;
+        let mut settled = settled + 1;
         let outlived = |batch: &Remembered| batch.epoch != completed.epoch;
-        while durable > PRODUCER_BATCHES_REMEMBERED || self.batches.front().is_some_and(outlived) {
+        while settled > PRODUCER_BATCHES_REMEMBERED || self.batches.front().is_some_and(outlived) {
             self.batches.pop_front();
-            durable -= 1;
+            settled -= 1;
         }
     }
 
@@ -296,11 +298,11 @@ impl Producer {
     }
 
     fn snapshot(&self, id: ProducerId) -> Option<ProducerEntry> {
-        let durable = self.batches.len() - self.in_flight;
-        if durable == 0 && self.in_flight > 0 {
+        let settled = self.batches.len() - self.in_flight;
+        if settled == 0 && self.in_flight > 0 {
             return None;
         }
-        let batches = self.batches.iter().take(durable);
+        let batches = self.batches.iter().take(settled);
         Some(ProducerEntry {
             id,
             epoch: self.epoch,

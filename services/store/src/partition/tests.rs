@@ -1,29 +1,40 @@
-use bytes::BytesMut;
-use tidelog_format::batch::{self, BatchBuilder, BatchOptions};
+use bytes::Bytes;
+use tidelog_format::batch::{self, BatchBuilder, BatchHeader, BatchOptions};
 use tidelog_meta::Revision;
+use tidelog_meta::value::Topic as TopicRecord;
 use tidelog_model::{
-    Incarnation, LeaderEpoch, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicConfig, TopicId,
+    DirectoryId, LeaderEpoch, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicConfig, TopicId,
     TopicName,
 };
+use tidelog_peer::Produced;
+use tidelog_replica::{Config, Event, Instance, Observed, Origin, Recovered, ReplicaId};
 
+use super::outside::Played;
+use super::step::{CutWritten, Sink, Written};
 use super::*;
+use crate::produce::Validated;
 
 const NOW: TimestampMs = TimestampMs(1_000);
 
 /// Collects what a partition wants written, as a journal would before its next sync.
 #[derive(Default)]
 struct Queue {
-    epochs: Vec<(Leadership, Offset)>,
-    batches: Vec<(Place, BytesMut, Completion)>,
+    epochs: Vec<EpochEntry>,
+    batches: Vec<(BatchHeader, Bytes, Written)>,
 }
 
 impl Sink for Queue {
-    fn epoch_start(&mut self, leadership: Leadership, start: Offset) {
-        self.epochs.push((leadership, start));
+    fn epoch_start(&mut self, entry: EpochEntry) {
+        self.epochs.push(entry);
     }
 
-    fn batch(&mut self, place: Place, validated: Validated, done: Completion) {
-        self.batches.push((place, validated.bytes, done));
+    fn batch(&mut self, header: &BatchHeader, bytes: Bytes, done: Written) {
+        assert_eq!(batch::header(&bytes).unwrap(), *header);
+        self.batches.push((header.clone(), bytes, done));
+    }
+
+    fn truncate(&mut self, _: LeaderEpoch, _: Offset, _: CutWritten) {
+        unreachable!("a leader does not cut");
     }
 }
 
@@ -35,17 +46,38 @@ impl Queue {
     }
 }
 
-fn leadership(epoch: u32) -> Leadership {
-    Leadership { incarnation: Incarnation::FIRST, epoch: LeaderEpoch(epoch) }
+fn me() -> Instance {
+    let replica = ReplicaId { node: NodeId(1), directory: DirectoryId::from_bytes([2; 16]) };
+    Instance { replica, boot: 1 }
 }
 
-fn partition(epoch: u32) -> Arc<Partition> {
+/// Leads under that epoch, alone.
+fn partition(epoch: u32) -> (Arc<Partition>, Queue) {
     let topic = TopicId::from_bytes([1; 16]);
     let id = TopicPartition::new(topic, PartitionId(0));
-    let topic =
-        Topic::new(topic, TopicName::new("t").unwrap(), 1, NOW, (Revision(1), TopicConfig::default()));
-    let tiered = Tiered::stored(Revision(1), None);
-    Partition::new(id, topic, LogState::empty(leadership(epoch)), tiered)
+    let record = TopicRecord::new(TopicName::new("t").unwrap(), 1, &TopicConfig::default(), NOW);
+    let config = Config { promotion_wait: std::time::Duration::ZERO, ..Config::default() };
+    let parts = Parts {
+        incarnation: Incarnation::FIRST,
+        outside: Arc::new(Played),
+        ticks: Ticks::start(),
+        replica: Replica::new(me(), config, Recovered::default()),
+        log: LogState::default(),
+        tiered: Some(Tiered::stored(None)),
+        status: Status::Serving,
+    };
+    let partition = Partition::new(id, Topic::new(topic, &record, Revision(1)), parts);
+    let record = Record {
+        epoch: LeaderEpoch(epoch),
+        leader: Some(me()),
+        replicas: vec![NodeId(1)],
+        isr: vec![me().replica],
+        unclean_epoch: None,
+    };
+    let mut queue = Queue::default();
+    let observed = Observed { record, revision: 1, floor: 1, origin: Origin::Read };
+    partition.step(Event::Observed(observed), None, &mut queue);
+    (partition, queue)
 }
 
 fn records(count: u32, producer: Option<(i64, i32)>) -> Validated {
@@ -64,22 +96,23 @@ fn produced(base_offset: u64) -> Produced {
 
 #[tokio::test]
 async fn batches_get_consecutive_offsets_and_become_visible_when_durable() {
-    let (partition, mut queue) = (partition(3), Queue::default());
+    let (partition, mut queue) = partition(3);
     let first = partition.append(records(2, None), NOW, &mut queue).unwrap();
     let second = partition.append(records(3, None), NOW, &mut queue).unwrap();
-    let marks = partition.marks(None).unwrap();
+    let marks = partition.marks(None);
     assert_eq!((marks.high_watermark, marks.log_end), (Offset(0), Offset(5)));
-    let header = batch::header(&queue.batches[1].1).unwrap();
+    let header = &queue.batches[1].0;
     assert_eq!((header.base_offset, header.leader_epoch), (Offset(2), LeaderEpoch(3)));
-    assert_eq!(queue.epochs, [(leadership(3), Offset(0))], "told once, before the first batch");
+    let begun = EpochEntry { incarnation: Incarnation::FIRST, epoch: LeaderEpoch(3), start: Offset(0) };
+    assert_eq!(queue.epochs, [begun], "told once, before the first batch");
     queue.sync();
     assert_eq!((first.await, second.await), (Ok(produced(0)), Ok(produced(2))));
-    assert_eq!(partition.marks(None).unwrap().high_watermark, Offset(5));
+    assert_eq!(partition.marks(None).high_watermark, Offset(5));
 }
 
 #[tokio::test]
 async fn a_repeated_batch_is_acknowledged_when_its_first_copy_is_durable() {
-    let (partition, mut queue) = (partition(1), Queue::default());
+    let (partition, mut queue) = partition(1);
     let first = partition.append(records(2, Some((7, 0))), NOW, &mut queue).unwrap();
     let mut repeated = partition.append(records(2, Some((7, 0))), NOW, &mut queue).unwrap();
     assert_eq!(queue.batches.len(), 1, "nothing is written twice");
@@ -94,7 +127,7 @@ async fn a_repeated_batch_is_acknowledged_when_its_first_copy_is_durable() {
 
 #[tokio::test]
 async fn a_failed_journal_leaves_outcomes_unknown_and_takes_no_more() {
-    let (partition, mut queue) = (partition(1), Queue::default());
+    let (partition, mut queue) = partition(1);
     let first = partition.append(records(1, Some((7, 0))), NOW, &mut queue).unwrap();
     let repeated = partition.append(records(1, Some((7, 0))), NOW, &mut queue).unwrap();
     queue.batches.remove(0).2.failed(ErrorCode::StorageError, "input/output error");
@@ -109,7 +142,7 @@ async fn a_failed_journal_leaves_outcomes_unknown_and_takes_no_more() {
 
 #[tokio::test]
 async fn a_checkpoint_shows_what_is_durable_alone() {
-    let (partition, mut queue) = (partition(1), Queue::default());
+    let (partition, mut queue) = partition(1);
     let _first = partition.append(records(2, Some((7, 0))), NOW, &mut queue).unwrap();
     queue.sync();
     let (before, _) = partition.checkpoint(NOW).unwrap();
@@ -122,7 +155,7 @@ async fn a_checkpoint_shows_what_is_durable_alone() {
 
 #[tokio::test]
 async fn a_reader_who_waits_is_woken_by_the_sync() {
-    let (partition, mut queue) = (partition(1), Queue::default());
+    let (partition, mut queue) = partition(1);
     let waits = partition.changed();
     tokio::pin!(waits);
     assert!(!waits.as_mut().enable());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidelog_meta::value::Topic as TopicRecord;
 use tidelog_meta::{Meta, MetaError, Revision, Stored, Txn, TxnOutcome, TypedMeta as _, keys};
-use tidelog_model::{ErrorCode, TimestampMs, TopicConfig, TopicId};
+use tidelog_model::{ErrorCode, TimestampMs, TopicId};
 use tidelog_peer::StoreError;
 
 use super::create::changed;
@@ -13,24 +13,24 @@ use crate::error::of_meta;
 /// How often a change is tried while others change the same topic.
 const ATTEMPTS_MAX: usize = 16;
 
-/// Changes settings; returns what they are now and since when.
+/// Changes settings; returns the topic's record as it is now, and since when.
 pub(crate) async fn alter(
     meta: &Arc<dyn Meta>,
     topic: TopicId,
     changes: &[(String, String)],
-) -> Result<(TopicConfig, Revision), StoreError> {
+) -> Result<(TopicRecord, Revision), StoreError> {
     for _ in 0..ATTEMPTS_MAX {
         let stored = read(meta, topic).await?;
         let config = changed(&stored.value.config(), changes)?;
         let mut record = stored.value.clone();
         record.set_config(&config);
         if record == stored.value {
-            return Ok((config, stored.mod_revision));
+            return Ok((record, stored.mod_revision));
         }
         let key = keys::topic(topic);
         let txn = Txn::new().when_unchanged(&key, stored.mod_revision).put(&key, &record);
         if let Some(revision) = attempt(meta, txn).await? {
-            return Ok((config, revision));
+            return Ok((record, revision));
         }
     }
     Err(contended(topic))

@@ -6,42 +6,71 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use tidelog_meta::Revision;
+use tidelog_meta::value::Topic as TopicRecord;
 use tidelog_model::{ErrorCode, PartitionId, TimestampMs, TopicConfig, TopicId, TopicName, TopicPartition};
 use tidelog_peer::{StoreError, TopicInfo, TopicRef};
 
 use crate::partition::Partition;
 
-/// A topic. Its settings may change, nothing else does.
+/// A topic. Its settings may change, and partitions may be added.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) id: TopicId,
     pub(crate) name: TopicName,
-    pub(crate) partitions: u32,
     pub(crate) created: TimestampMs,
-    config: RwLock<(Revision, Arc<TopicConfig>)>,
+    current: RwLock<Current>,
     /// The revision of the settings that the bucket was told of by this process.
     described: AtomicU64,
 }
 
+/// What may change of a topic.
+#[derive(Clone, Debug)]
+struct Current {
+    revision: Revision,
+    partitions: u32,
+    config: Arc<TopicConfig>,
+    /// The smallest in-sync set that acknowledges, for partitions that have as many replicas.
+    isr_floor: usize,
+}
+
+impl Current {
+    fn of(record: &TopicRecord, revision: Revision) -> Self {
+        Self {
+            revision,
+            partitions: record.partitions,
+            config: Arc::new(record.config()),
+            isr_floor: record.isr_floor() as usize,
+        }
+    }
+}
+
 impl Topic {
-    pub(crate) fn new(
-        id: TopicId,
-        name: TopicName,
-        partitions: u32,
-        created: TimestampMs,
-        config: (Revision, TopicConfig),
-    ) -> Arc<Self> {
-        let config = RwLock::new((config.0, Arc::new(config.1)));
-        Arc::new(Self { id, name, partitions, created, config, described: AtomicU64::new(0) })
+    /// A topic as its record says.
+    pub(crate) fn new(id: TopicId, record: &TopicRecord, revision: Revision) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            name: record.name.clone(),
+            created: record.created,
+            current: RwLock::new(Current::of(record, revision)),
+            described: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn partitions(&self) -> u32 {
+        self.current.read().partitions
     }
 
     pub(crate) fn config(&self) -> Arc<TopicConfig> {
-        Arc::clone(&self.config.read().1)
+        Arc::clone(&self.current.read().config)
     }
 
-    /// When the settings were last changed.
+    pub(crate) fn isr_floor(&self) -> usize {
+        self.current.read().isr_floor
+    }
+
+    /// When the record was last changed.
     pub(crate) fn revision(&self) -> Revision {
-        self.config.read().0
+        self.current.read().revision
     }
 
     pub(crate) fn described(&self) -> Revision {
@@ -52,20 +81,21 @@ impl Topic {
         self.described.fetch_max(revision.0, Ordering::Relaxed);
     }
 
-    /// Takes over settings, unless newer ones are there already.
-    pub(crate) fn set_config(&self, revision: Revision, config: TopicConfig) {
-        let mut current = self.config.write();
-        if revision > current.0 {
-            *current = (revision, Arc::new(config));
+    /// Takes over a record, unless a newer one is there already.
+    pub(crate) fn change(&self, record: &TopicRecord, revision: Revision) {
+        let mut current = self.current.write();
+        if revision > current.revision {
+            *current = Current::of(record, revision);
         }
     }
 
     pub(crate) fn info(&self) -> TopicInfo {
+        let Current { partitions, config, .. } = self.current.read().clone();
         TopicInfo {
             id: self.id,
             name: self.name.clone(),
-            partitions: self.partitions,
-            config: TopicConfig::clone(&self.config()),
+            partitions,
+            config: TopicConfig::clone(&config),
             created: self.created,
         }
     }
@@ -93,6 +123,16 @@ impl Catalog {
         maps.topics.insert(topic.id, topic);
     }
 
+    /// Makes one more partition of a topic visible.
+    pub(crate) fn insert_partition(&self, partition: Arc<Partition>) {
+        self.maps.write().partitions.insert(partition.id, partition);
+    }
+
+    /// Takes one partition out: this store holds no replica of it any more.
+    pub(crate) fn remove_partition(&self, id: TopicPartition) -> Option<Arc<Partition>> {
+        self.maps.write().partitions.remove(&id)
+    }
+
     /// Takes a topic out and returns its partitions.
     pub(crate) fn remove(&self, topic: TopicId) -> Vec<Arc<Partition>> {
         let mut maps = self.maps.write();
@@ -115,7 +155,7 @@ impl Catalog {
             Some(topic) => format!(
                 "topic {} has partitions 0 to {}, there is no partition {}",
                 topic.name,
-                topic.partitions - 1,
+                topic.partitions() - 1,
                 id.partition
             ),
             None => format!("there is no topic with id {}", id.topic),
@@ -161,5 +201,5 @@ impl Catalog {
 /// The ids of a topic's partitions.
 pub(crate) fn ids(topic: &Topic) -> impl Iterator<Item = TopicPartition> + use<> {
     let id = topic.id;
-    (0..topic.partitions).map(move |number| TopicPartition::new(id, PartitionId(number)))
+    (0..topic.partitions()).map(move |number| TopicPartition::new(id, PartitionId(number)))
 }

@@ -36,9 +36,10 @@ pub(crate) struct ValidRequest {
 /// A topic as the metadata store has it now.
 #[derive(Debug)]
 pub(crate) struct Created {
+    pub(crate) record: TopicRecord,
     pub(crate) revision: Revision,
-    /// When each partition's key was put, in order of their numbers.
-    pub(crate) partitions: Vec<Revision>,
+    /// Each partition's record and when it was put, in order of their numbers.
+    pub(crate) partitions: Vec<(PartitionRecord, Revision)>,
 }
 
 pub(crate) fn check(request: &CreateTopic) -> Result<ValidRequest, StoreError> {
@@ -97,7 +98,9 @@ pub(crate) async fn create(
         Err(error) => return Err(of_meta(&error)),
     };
     partitions.resize(all.len(), revision);
-    Ok(Created { revision, partitions })
+    let led = PartitionRecord::default().led_by(leader);
+    let partitions = partitions.into_iter().map(|revision| (led.clone(), revision)).collect();
+    Ok(Created { record, revision, partitions })
 }
 
 fn exists(name: &TopicName) -> StoreError {

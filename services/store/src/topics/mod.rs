@@ -7,14 +7,15 @@ pub(crate) mod create;
 pub(crate) mod scribe;
 
 use async_trait::async_trait;
-use tidelog_meta::Revision;
-use tidelog_model::{LeaderEpoch, TopicId};
+use tidelog_model::TopicId;
 use tidelog_peer::{CreateTopic, StoreError, TopicInfo, TopicRef, Topics};
+use tidelog_replica::Origin;
 
 use self::catalog::Topic;
-use crate::partition::epochs::Leadership;
-use crate::partition::log_state::LogState;
-use crate::partition::{Partition, Status};
+use crate::boot::recovery::RecoveredLog;
+use crate::boot::replica;
+use crate::partition::Status;
+use crate::records;
 use crate::store::Store;
 use crate::tiered::Tiered;
 
@@ -33,14 +34,14 @@ impl Topics for Store {
                 return Err(error);
             }
         };
-        let config = (created.revision, valid.config);
-        let topic = Topic::new(id, valid.name, valid.partitions, now, config);
-        let epoch = LeaderEpoch::default().next();
-        let leadership = Leadership { incarnation: node.identity.cluster.incarnation, epoch };
-        let partitions = catalog::ids(&topic).zip(created.partitions).map(|(id, revision): (_, Revision)| {
-            Partition::new(id, topic.clone(), LogState::empty(leadership), Tiered::stored(revision, None))
-        });
-        let partitions: Vec<_> = partitions.collect();
+        let topic = Topic::new(id, &created.record, created.revision);
+        let mut partitions = Vec::new();
+        for (id, (record, revision)) in catalog::ids(&topic).zip(created.partitions) {
+            let (partition, _) =
+                replica::open(node, &topic, id, RecoveredLog::default(), Some(Tiered::stored(None)), None);
+            records::observe(&node.journal, &partition, &record, revision, Origin::Read, now).await;
+            partitions.push(partition);
+        }
         let info = topic.info();
         node.catalog.insert(topic, partitions);
         node.scribe.describe(id);
@@ -50,8 +51,8 @@ impl Topics for Store {
 
     async fn alter(&self, topic: TopicRef, changes: Vec<(String, String)>) -> Result<TopicInfo, StoreError> {
         let topic = self.node.catalog.topic(&topic)?;
-        let (config, revision) = alter::alter(&self.node.meta, topic.id, &changes).await?;
-        topic.set_config(revision, config);
+        let (record, revision) = alter::alter(&self.node.meta, topic.id, &changes).await?;
+        topic.change(&record, revision);
         self.node.scribe.describe(topic.id);
         Ok(topic.info())
     }

@@ -171,7 +171,7 @@ async fn describe_topic(node: &Node, topic: &Topic) -> Result<(), StoreError> {
         name: topic.name.clone(),
         incarnation: node.identity.cluster.incarnation,
         sequence: revision.0,
-        partitions: topic.partitions,
+        partitions: topic.partitions(),
         written: node.clock.now(),
         created: topic.created,
         deleted: None,

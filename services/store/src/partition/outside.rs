@@ -1,0 +1,127 @@
+//! What a partition's replica asks of the world beyond this store's journal.
+
+use std::sync::Arc;
+
+use tidelog_format::state::EpochEntry;
+use tidelog_journal::Journal;
+use tidelog_meta::SharedMeta;
+use tidelog_model::{LeaderEpoch, NodeId, Offset, SharedClock, TopicPartition};
+use tidelog_replica::{
+    Ack, Alarm, Attempt, Generation, Lead, Pushed, Record, Refusal, ReplicaId, Span, StepDownReason, Ticket,
+};
+
+use super::Partition;
+use crate::records;
+
+/// Carries out what a replica asks for. Calls are made under the partition's lock: none may wait, or call
+/// the partition back before it returns.
+pub(crate) trait Outside: Send + Sync {
+    fn send_lead(&self, to: NodeId, partition: TopicPartition, lead: Lead);
+    /// What cannot be sent is sent later, or the peer is reported gone.
+    fn push(
+        &self,
+        to: NodeId,
+        partition: TopicPartition,
+        attempt: Attempt,
+        from: Offset,
+        up_to: Offset,
+    );
+    fn send_beat(&self, to: NodeId, partition: TopicPartition, beat: Pushed);
+    fn send_ack(&self, to: NodeId, partition: TopicPartition, ack: Ack);
+    fn send_refusal(&self, to: NodeId, partition: TopicPartition, refusal: Refusal);
+
+    /// Answered with [`Event::IsrChange`](tidelog_replica::Event::IsrChange).
+    fn propose_isr(&self, partition: &Arc<Partition>, proposal: Proposal);
+    /// Answered with an [`Event::Observed`](tidelog_replica::Event::Observed) of a read that begins now.
+    fn read_back(&self, partition: &Arc<Partition>);
+    /// Answered with [`Event::Tiered`](tidelog_replica::Event::Tiered).
+    fn read_tiered(&self, partition: &Arc<Partition>);
+    /// Answered with [`Partition::begin_anew`].
+    fn reset(&self, partition: &Arc<Partition>, reset: Reset);
+    /// Answered, when what is held differs, with
+    /// [`Event::OtherBytes`](tidelog_replica::Event::OtherBytes).
+    fn compare(&self, partition: &Arc<Partition>, span: Span);
+
+    /// The bucket has everything below: the journal may let it go.
+    fn covered(&self, partition: TopicPartition, tiered_end: Offset);
+
+    /// The pointer is to be read and told with [`Partition::found_pointer`].
+    fn became_leader(&self, partition: &Arc<Partition>, epoch: LeaderEpoch);
+    fn stepped_down(&self, partition: TopicPartition, epoch: LeaderEpoch, reason: StepDownReason);
+    fn raise(&self, partition: TopicPartition, alarm: Alarm);
+}
+
+/// A change of an ISR that a leader wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Proposal {
+    pub(crate) ticket: Ticket,
+    /// The record must still have this revision.
+    pub(crate) revision: u64,
+    pub(crate) isr: Vec<ReplicaId>,
+    /// As the replica knows it at that revision.
+    pub(crate) record: Record,
+}
+
+/// A local log that is to begin anew where the bucket ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Reset {
+    pub(crate) to: Offset,
+    pub(crate) generation: Generation,
+    pub(crate) history: Vec<EpochEntry>,
+}
+
+/// No other stores: the only replica of each partition leads it for as long as it lives.
+pub(crate) struct Alone {
+    pub(crate) journal: Journal,
+    pub(crate) meta: SharedMeta,
+    pub(crate) clock: SharedClock,
+}
+
+impl Outside for Alone {
+    fn send_lead(&self, _: NodeId, _: TopicPartition, _: Lead) {}
+    fn push(&self, _: NodeId, _: TopicPartition, _: Attempt, _: Offset, _: Offset) {}
+    fn send_beat(&self, _: NodeId, _: TopicPartition, _: Pushed) {}
+    fn send_ack(&self, _: NodeId, _: TopicPartition, _: Ack) {}
+    fn send_refusal(&self, _: NodeId, _: TopicPartition, _: Refusal) {}
+    fn propose_isr(&self, _: &Arc<Partition>, _: Proposal) {}
+    fn read_back(&self, partition: &Arc<Partition>) {
+        let (meta, journal) = (Arc::clone(&self.meta), self.journal.clone());
+        let (clock, partition) = (Arc::clone(&self.clock), Arc::clone(partition));
+        tokio::spawn(records::read_back(meta, journal, clock, partition));
+    }
+    fn read_tiered(&self, _: &Arc<Partition>) {}
+    fn reset(&self, _: &Arc<Partition>, _: Reset) {}
+    fn compare(&self, _: &Arc<Partition>, _: Span) {}
+    fn covered(&self, partition: TopicPartition, tiered_end: Offset) {
+        self.journal.set_covered(partition, tiered_end);
+    }
+    fn became_leader(&self, _: &Arc<Partition>, _: LeaderEpoch) {}
+    fn stepped_down(&self, partition: TopicPartition, epoch: LeaderEpoch, reason: StepDownReason) {
+        tracing::warn!(%partition, %epoch, ?reason, "the partition has no leader any more");
+    }
+    fn raise(&self, partition: TopicPartition, alarm: Alarm) {
+        tracing::error!(%partition, %alarm, "a replica raises an alarm");
+    }
+}
+
+/// Nobody: for tests of what one partition does by itself.
+#[cfg(test)]
+pub(crate) struct Played;
+
+#[cfg(test)]
+impl Outside for Played {
+    fn send_lead(&self, _: NodeId, _: TopicPartition, _: Lead) {}
+    fn push(&self, _: NodeId, _: TopicPartition, _: Attempt, _: Offset, _: Offset) {}
+    fn send_beat(&self, _: NodeId, _: TopicPartition, _: Pushed) {}
+    fn send_ack(&self, _: NodeId, _: TopicPartition, _: Ack) {}
+    fn send_refusal(&self, _: NodeId, _: TopicPartition, _: Refusal) {}
+    fn propose_isr(&self, _: &Arc<Partition>, _: Proposal) {}
+    fn read_back(&self, _: &Arc<Partition>) {}
+    fn read_tiered(&self, _: &Arc<Partition>) {}
+    fn reset(&self, _: &Arc<Partition>, _: Reset) {}
+    fn compare(&self, _: &Arc<Partition>, _: Span) {}
+    fn covered(&self, _: TopicPartition, _: Offset) {}
+    fn became_leader(&self, _: &Arc<Partition>, _: LeaderEpoch) {}
+    fn stepped_down(&self, _: TopicPartition, _: LeaderEpoch, _: StepDownReason) {}
+    fn raise(&self, _: TopicPartition, _: Alarm) {}
+}
