@@ -1,7 +1,7 @@
 //! Opening a store: identity, leadership, recovery, and the tasks that run from then on.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -28,11 +28,11 @@ use crate::options::StoreOptions;
 use crate::partition::outside::Alone;
 use crate::partition::step::Ticks;
 use crate::producer_ids::ProducerIdSource;
-use crate::{records, retention};
 use crate::store::Store;
 use crate::tiered::Tiered;
 use crate::topics::catalog::{self, Catalog, Topic};
 use crate::topics::scribe::{self, Scribe};
+use crate::{records, retention};
 
 /// What a store stands on. The caller opens these, in this order; the directory's lock comes first.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Store {
         let tier =
             Tier::with_config(bucket.clone(), cluster.incarnation, options.tier_config(Arc::clone(&clock)));
         let (offloader, inbox) = Offloader::new();
-        let node = Arc::new(Node {
+        let node = Arc::new_cyclic(|node| Node {
             descriptors: Descriptors::new(bucket.clone()),
             producer_ids: ProducerIdSource::new(Arc::clone(&meta)),
             identity: Identity { cluster, leader },
@@ -115,11 +115,7 @@ impl Store {
                 ..tidelog_replica::Config::default()
             },
             ticks: Ticks::start(),
-            outside: Arc::new(Alone {
-                journal: journal.clone(),
-                meta: Arc::clone(&meta),
-                clock: Arc::clone(&clock),
-            }),
+            outside: Arc::new(Alone { node: Weak::clone(node) }),
             _directory: directory,
             clock,
             meta,
@@ -208,16 +204,12 @@ fn open_journal(
 }
 
 /// Makes topics and partitions visible. Returns those whose state has to be read from the bucket.
-async fn populate(
-    node: &Node,
-    known: Known,
-    recovery: &mut Recovery,
-) -> Result<Vec<Missing>, OpenError> {
+async fn populate(node: &Node, known: Known, recovery: &mut Recovery) -> Result<Vec<Missing>, OpenError> {
     let Known { topics, led, pointers } = known;
     let mut in_bucket = Vec::new();
     let mut deleted = Vec::new();
     let all: HashSet<TopicId> = topics.iter().map(|(id, _)| *id).collect();
-    let now = node.clock.now();
+    let mut observed = Vec::new();
     for (id, stored) in topics {
         if stored.value.deleted.is_some() {
             deleted.push(id);
@@ -236,7 +228,7 @@ async fn populate(
             let tiered = Some(Tiered::stored(stored));
             let (partition, missing) = replica::open(node, &topic, id, recovery.take(id), tiered, pointer);
             in_bucket.extend(missing);
-            records::observe(&node.journal, &partition, &led.record, led.revision, Origin::Read, now).await;
+            observed.push((Arc::clone(&partition), led));
             partitions.push(partition);
         }
         node.catalog.insert(topic, partitions);
@@ -248,6 +240,11 @@ async fn populate(
     for topic in deleted {
         node.journal.remove(topic);
         node.scribe.bury(topic, left.contains(&topic));
+    }
+    // Only now: what is written first begins a file, whose checkpoint must have every partition.
+    let now = node.clock.now();
+    for (partition, led) in observed {
+        records::observe(&node.journal, &partition, &led.record, led.revision, Origin::Read, now).await;
     }
     Ok(in_bucket)
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tidelog_journal::Journal;
 use tidelog_meta::value::{Leader, Partition as PartitionRecord, Replica as Member};
-use tidelog_meta::{MetaError, Revision, SharedMeta, TypedMeta as _, keys};
-use tidelog_model::{SharedClock, TimestampMs};
+use tidelog_meta::{MetaError, Revision, TypedMeta as _, keys};
+use tidelog_model::TimestampMs;
 use tidelog_replica::{Event, Instance, Observed, Origin, Record, ReplicaId};
 
+use crate::node::Node;
 use crate::partition::Partition;
 
 pub(crate) fn instance(leader: Leader) -> Instance {
@@ -48,19 +49,14 @@ pub(crate) async fn observe(
 const READ_AGAIN: Duration = Duration::from_millis(100);
 
 /// Reads a partition's record, beginning now, and tells its replica; again and again until it can be read.
-pub(crate) async fn read_back(
-    meta: SharedMeta,
-    journal: Journal,
-    clock: SharedClock,
-    partition: Arc<Partition>,
-) {
+pub(crate) async fn read_back(node: Arc<Node>, partition: Arc<Partition>) {
     let key = keys::partition(partition.id);
     loop {
-        match meta.read(&key).await {
+        match node.meta.read(&key).await {
             Ok(Some(stored)) => {
-                let now = clock.now();
+                let now = node.clock.now();
                 let (record, revision) = (&stored.value, stored.mod_revision);
-                return observe(&journal, &partition, record, revision, Origin::Read, now).await;
+                return observe(&node.journal, &partition, record, revision, Origin::Read, now).await;
             }
             // Deleted; whoever follows the topics takes the partition out.
             Ok(None) | Err(MetaError::Closed) => return,

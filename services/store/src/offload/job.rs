@@ -19,8 +19,8 @@ use bytes::Bytes;
 use tidelog_cold::SegmentUpload;
 use tidelog_format::batch;
 use tidelog_format::state::{PartitionState, ProducerEntry};
-use tidelog_model::{LeaderEpoch, Offset};
 use tidelog_model::limits::BATCH_BYTES_MAX;
+use tidelog_model::{LeaderEpoch, Offset};
 use tidelog_runtime::crash_point;
 use tokio::sync::mpsc;
 
@@ -112,8 +112,7 @@ async fn publish(
     while let Some((segment, end)) = finished.recv().await {
         let (written, history) = partition.epochs(end.start, end.next);
         let known = partition.with_tiered(|tiered| (tiered.pointer(), tiered.pointer_revision));
-        let (previous, previous_revision) =
-            known.ok_or(OffloadError::Fenced { partition: partition.id })?;
+        let (previous, previous_revision) = known.ok_or(OffloadError::Fenced { partition: partition.id })?;
         let entry = segment.finish(Vec::new(), written).await?;
         crash_point!("store::offload-segment-uploaded");
         let state = PartitionState { end: end.next, producers: end.producers, epochs: history };

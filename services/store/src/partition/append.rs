@@ -46,8 +46,16 @@ impl Partition {
         let placed = cell.replica.append(self.ticks.now(), count, &mut actions);
         let acked = placed.map_err(|refused| of_refusal(self.id, refused)).map(|place| {
             batch::assign(&mut validated.bytes, place.base, place.epoch);
-            let header = BatchHeader { base_offset: place.base, leader_epoch: place.epoch, ..validated.header };
-            self.write(&mut cell, span_of(&header), place.generation, (&header, validated.bytes.freeze()), now, sink);
+            let header =
+                BatchHeader { base_offset: place.base, leader_epoch: place.epoch, ..validated.header };
+            self.write(
+                &mut cell,
+                span_of(&header),
+                place.generation,
+                (&header, validated.bytes.freeze()),
+                now,
+                sink,
+            );
             let (sender, ack) = Ack::pending();
             let log_start = cell.log.log_start();
             let produced =

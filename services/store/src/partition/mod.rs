@@ -106,7 +106,15 @@ impl Partition {
             held_until: None,
             actions: Vec::new(),
         };
-        Arc::new(Self { id, topic, incarnation, outside, ticks, cell: Mutex::new(cell), changed: Notify::new() })
+        Arc::new(Self {
+            id,
+            topic,
+            incarnation,
+            outside,
+            ticks,
+            cell: Mutex::new(cell),
+            changed: Notify::new(),
+        })
     }
 
     /// Waits for a change from the moment this is first polled or enabled.

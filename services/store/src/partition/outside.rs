@@ -1,16 +1,15 @@
 //! What a partition's replica asks of the world beyond this store's journal.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tidelog_format::state::EpochEntry;
-use tidelog_journal::Journal;
-use tidelog_meta::SharedMeta;
-use tidelog_model::{LeaderEpoch, NodeId, Offset, SharedClock, TopicPartition};
+use tidelog_model::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use tidelog_replica::{
     Ack, Alarm, Attempt, Generation, Lead, Pushed, Record, Refusal, ReplicaId, Span, StepDownReason, Ticket,
 };
 
 use super::Partition;
+use crate::node::Node;
 use crate::records;
 
 /// Carries out what a replica asks for. Calls are made under the partition's lock: none may wait, or call
@@ -18,14 +17,7 @@ use crate::records;
 pub(crate) trait Outside: Send + Sync {
     fn send_lead(&self, to: NodeId, partition: TopicPartition, lead: Lead);
     /// What cannot be sent is sent later, or the peer is reported gone.
-    fn push(
-        &self,
-        to: NodeId,
-        partition: TopicPartition,
-        attempt: Attempt,
-        from: Offset,
-        up_to: Offset,
-    );
+    fn push(&self, to: NodeId, partition: TopicPartition, attempt: Attempt, from: Offset, up_to: Offset);
     fn send_beat(&self, to: NodeId, partition: TopicPartition, beat: Pushed);
     fn send_ack(&self, to: NodeId, partition: TopicPartition, ack: Ack);
     fn send_refusal(&self, to: NodeId, partition: TopicPartition, refusal: Refusal);
@@ -72,9 +64,8 @@ pub(crate) struct Reset {
 
 /// No other stores: the only replica of each partition leads it for as long as it lives.
 pub(crate) struct Alone {
-    pub(crate) journal: Journal,
-    pub(crate) meta: SharedMeta,
-    pub(crate) clock: SharedClock,
+    /// The node owns its partitions, which call it back.
+    pub(crate) node: Weak<Node>,
 }
 
 impl Outside for Alone {
@@ -85,15 +76,17 @@ impl Outside for Alone {
     fn send_refusal(&self, _: NodeId, _: TopicPartition, _: Refusal) {}
     fn propose_isr(&self, _: &Arc<Partition>, _: Proposal) {}
     fn read_back(&self, partition: &Arc<Partition>) {
-        let (meta, journal) = (Arc::clone(&self.meta), self.journal.clone());
-        let (clock, partition) = (Arc::clone(&self.clock), Arc::clone(partition));
-        tokio::spawn(records::read_back(meta, journal, clock, partition));
+        if let Some(node) = self.node.upgrade() {
+            tokio::spawn(records::read_back(node, Arc::clone(partition)));
+        }
     }
     fn read_tiered(&self, _: &Arc<Partition>) {}
     fn reset(&self, _: &Arc<Partition>, _: Reset) {}
     fn compare(&self, _: &Arc<Partition>, _: Span) {}
     fn covered(&self, partition: TopicPartition, tiered_end: Offset) {
-        self.journal.set_covered(partition, tiered_end);
+        if let Some(node) = self.node.upgrade() {
+            node.journal.set_covered(partition, tiered_end);
+        }
     }
     fn became_leader(&self, _: &Arc<Partition>, _: LeaderEpoch) {}
     fn stepped_down(&self, partition: TopicPartition, epoch: LeaderEpoch, reason: StepDownReason) {

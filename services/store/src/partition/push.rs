@@ -43,9 +43,9 @@ impl Partition {
         };
         let cell = self.cell.lock();
         let now = self.ticks.now();
-        let pushed = batches.into_iter().map(|Unsynced { span, bytes }| {
-            Some((cell.replica.pushed(now, attempt, span)?, bytes))
-        });
+        let pushed = batches
+            .into_iter()
+            .map(|Unsynced { span, bytes }| Some((cell.replica.pushed(now, attempt, span)?, bytes)));
         pushed.collect::<Option<Vec<_>>>().unwrap_or_default()
     }
 

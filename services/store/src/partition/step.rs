@@ -164,7 +164,12 @@ impl Partition {
     }
 
     /// This leader's pointer was committed.
-    pub(crate) fn published(self: &Arc<Self>, pointer: Pointer, revision: Revision, producers: &[ProducerEntry]) {
+    pub(crate) fn published(
+        self: &Arc<Self>,
+        pointer: Pointer,
+        revision: Revision,
+        producers: &[ProducerEntry],
+    ) {
         let marks = {
             let mut cell = self.cell.lock();
             if let Some(tiered) = &mut cell.tiered {
@@ -233,7 +238,8 @@ impl Partition {
             }
             Action::Reset { to, generation, history } => {
                 cell.cut(Offset::ZERO, after);
-                let entry = |EpochStart { epoch, start }| EpochEntry { incarnation: self.incarnation, epoch, start };
+                let entry =
+                    |EpochStart { epoch, start }| EpochEntry { incarnation: self.incarnation, epoch, start };
                 let history = history.into_iter().map(entry).collect();
                 outside.reset(self, Reset { to, generation, history });
             }
@@ -315,10 +321,5 @@ impl Cell {
 
 /// A batch as it travels between replicas.
 pub(crate) fn span_of(header: &BatchHeader) -> Span {
-    Span {
-        epoch: header.leader_epoch,
-        base: header.base_offset,
-        next: header.next_offset(),
-        crc: header.crc,
-    }
+    Span { epoch: header.leader_epoch, base: header.base_offset, next: header.next_offset(), crc: header.crc }
 }

@@ -6,6 +6,8 @@ pub(crate) mod catalog;
 pub(crate) mod create;
 pub(crate) mod scribe;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tidelog_model::TopicId;
 use tidelog_peer::{CreateTopic, StoreError, TopicInfo, TopicRef, Topics};
@@ -39,11 +41,14 @@ impl Topics for Store {
         for (id, (record, revision)) in catalog::ids(&topic).zip(created.partitions) {
             let (partition, _) =
                 replica::open(node, &topic, id, RecoveredLog::default(), Some(Tiered::stored(None)), None);
-            records::observe(&node.journal, &partition, &record, revision, Origin::Read, now).await;
-            partitions.push(partition);
+            partitions.push((partition, record, revision));
         }
         let info = topic.info();
-        node.catalog.insert(topic, partitions);
+        node.catalog.insert(topic, partitions.iter().map(|(partition, ..)| Arc::clone(partition)));
+        // A checkpoint that comes now has the partitions already.
+        for (partition, record, revision) in partitions {
+            records::observe(&node.journal, &partition, &record, revision, Origin::Read, now).await;
+        }
         node.scribe.describe(id);
         tracing::info!(topic = %info.name, %id, partitions = info.partitions, "topic created");
         Ok(info)
