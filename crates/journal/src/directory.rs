@@ -18,8 +18,8 @@ pub const FORMAT_VERSION: u32 = 1;
 
 const IDENTITY: &str = "tidelog.json";
 const LOCK: &str = "lock";
-/// Far more than an identity takes.
-const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
+/// Far more than an identity takes, or anything else that is kept here.
+const SMALL_BYTES_MAX: u64 = 64 * 1024;
 
 /// Why a data directory cannot be used.
 #[derive(Debug, Error)]
@@ -112,6 +112,17 @@ impl Directory {
     pub fn boot(&self) -> u64 {
         self.identity.boot
     }
+
+    /// Replaces a small file of the directory as a whole, durably.
+    pub fn put(&self, name: &str, contents: &[u8]) -> Result<(), DirectoryError> {
+        replace(&self.path, name, contents)
+            .map_err(|source| DirectoryError::Io { path: self.path.join(name), source })
+    }
+
+    /// What was [put](Self::put) under this name; `None` when nothing was.
+    pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>, DirectoryError> {
+        read_small(&self.path.join(name))
+    }
 }
 
 fn lock(dir: &Path) -> Result<File, DirectoryError> {
@@ -137,12 +148,7 @@ fn lock(dir: &Path) -> Result<File, DirectoryError> {
 
 fn read_identity(dir: &Path) -> Result<Option<Identity>, DirectoryError> {
     let path = dir.join(IDENTITY);
-    let mut text = Vec::new();
-    match File::open(&path).and_then(|file| file.take(IDENTITY_BYTES_MAX).read_to_end(&mut text)) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(DirectoryError::Io { path, source }),
-    }
+    let Some(text) = read_small(&path)? else { return Ok(None) };
     let corrupt = |reason: serde_json::Error| DirectoryError::Corrupt {
         path: path.clone(),
         reason: reason.to_string(),
@@ -156,12 +162,26 @@ fn read_identity(dir: &Path) -> Result<Option<Identity>, DirectoryError> {
 }
 
 fn write_identity(dir: &Path, identity: &Identity) -> io::Result<()> {
-    let unfinished = dir.join(format!("{IDENTITY}.tmp"));
+    let mut text = serde_json::to_vec_pretty(identity)?;
+    text.push(b'\n');
+    replace(dir, IDENTITY, &text)
+}
+
+fn read_small(path: &Path) -> Result<Option<Vec<u8>>, DirectoryError> {
+    let mut contents = Vec::new();
+    match File::open(path).and_then(|file| file.take(SMALL_BYTES_MAX).read_to_end(&mut contents)) {
+        Ok(_) => Ok(Some(contents)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DirectoryError::Io { path: path.to_owned(), source }),
+    }
+}
+
+fn replace(dir: &Path, name: &str, contents: &[u8]) -> io::Result<()> {
+    let unfinished = dir.join(format!("{name}.tmp"));
     let mut file = File::create(&unfinished)?;
-    serde_json::to_writer_pretty(&mut file, identity)?;
-    file.write_all(b"\n")?;
+    file.write_all(contents)?;
     file.sync_all()?;
-    std::fs::rename(&unfinished, dir.join(IDENTITY))?;
+    std::fs::rename(&unfinished, dir.join(name))?;
     disk::sync_dir(dir)
 }
 

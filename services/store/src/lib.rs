@@ -24,6 +24,7 @@ mod topics;
 
 pub use boot::bucket::OwnerError;
 pub use boot::identity::IdentityError;
+pub use boot::memory::MemoryError;
 pub use boot::recovery::Gap;
 pub use open::{OpenError, Parts};
 pub use options::StoreOptions;

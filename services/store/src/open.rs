@@ -11,7 +11,7 @@ use tidelog_format::pointer::Pointer;
 use tidelog_journal::{Checkpoints, Directory, Journal, JournalConfig, PartitionCheckpoint, RecoveryReport};
 use tidelog_meta::value::{Cluster, Topic as TopicRecord};
 use tidelog_meta::{MetaError, Revision, SharedMeta, Stored, Txn, TxnOutcome, TypedMeta as _, keys};
-use tidelog_model::{ClusterId, Incarnation, SharedClock, TopicId, TopicPartition};
+use tidelog_model::{ClusterId, Incarnation, Offset, SharedClock, TopicId, TopicPartition};
 use tidelog_replica::Origin;
 use tidelog_runtime::{Metrics, Supervisor};
 
@@ -25,7 +25,7 @@ use crate::metrics::{self, StoreMetrics};
 use crate::node::{Identity, Node};
 use crate::offload::scheduler::{Inbox, Offloader, Scheduler};
 use crate::options::StoreOptions;
-use crate::partition::outside::Alone;
+use crate::partition::outside::{Alone, Outside};
 use crate::partition::step::Ticks;
 use crate::producer_ids::ProducerIdSource;
 use crate::store::Store;
@@ -84,60 +84,96 @@ impl Store {
         parts: Parts,
         supervisor: &Supervisor,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        let Parts { directory, meta, journal, bucket, cold, clock, metrics } = parts;
         let bucket_owner = Owner::default();
-        let cluster = cluster(&meta, &bucket, &clock, &bucket_owner).await?;
-        let leader = identity::claim(&*meta, options.node, directory.id(), directory.boot()).await?;
-        let known = read(&meta, leadership::take_over(&*meta, leader).await?).await?;
-        let catalog = Arc::new(Catalog::default());
+        let Parts { directory, meta, bucket, clock, .. } = &parts;
+        let cluster = cluster(meta, bucket, clock, &bucket_owner).await?;
+        let leader = identity::claim(&**meta, options.node, directory.id(), directory.boot()).await?;
+        let known = read(meta, leadership::take_over(&**meta, leader).await?).await?;
         let pointers = known.pointers.iter().map(|(id, (pointer, _))| (*id, *pointer)).collect();
-        let commitment = Commitment::Synced;
-        let mut recovery = Recovery::new(commitment, pointers);
-        let scribe = Arc::new(Scribe::default());
-        let checkpoints = PartitionCheckpoints {
-            catalog: Arc::clone(&catalog),
-            scribe: Arc::clone(&scribe),
-            clock: Arc::clone(&clock),
-        };
-        let (journal, report) = open_journal(journal, checkpoints, &mut recovery)?;
-        let tier =
-            Tier::with_config(bucket.clone(), cluster.incarnation, options.tier_config(Arc::clone(&clock)));
-        let (offloader, inbox) = Offloader::new();
-        let node = Arc::new_cyclic(|node| Node {
-            descriptors: Descriptors::new(bucket.clone()),
-            producer_ids: ProducerIdSource::new(Arc::clone(&meta)),
+        // Nobody else ever led: there is nobody whose promises could outlive him.
+        let replication =
+            tidelog_replica::Config { promotion_wait: Duration::ZERO, ..tidelog_replica::Config::default() };
+        let frame = Frame {
             identity: Identity { cluster, leader },
-            scribe,
-            commitment,
-            // Nobody else ever led: there is nobody whose promises could outlive him.
-            replication: tidelog_replica::Config {
-                promotion_wait: Duration::ZERO,
-                ..tidelog_replica::Config::default()
-            },
-            ticks: Ticks::start(),
-            outside: Arc::new(Alone { node: Weak::clone(node) }),
-            _directory: directory,
-            clock,
-            meta,
-            journal,
-            room_timeout: options.room_timeout,
-            bucket,
-            tier,
-            cold,
-            catalog,
-            offloader,
+            commitment: Commitment::Synced,
+            replication,
             bucket_owner,
-            metrics: StoreMetrics::register(&metrics),
-        });
-        metrics::observe(&metrics, &node);
+        };
+        let alone = |node: &Weak<Node>| -> Arc<dyn Outside> { Arc::new(Alone { node: Weak::clone(node) }) };
+        let Assembled { node, mut recovery, inbox, report } =
+            assemble(&options, parts, frame, pointers, alone)?;
         let in_bucket = populate(&node, known, &mut recovery).await?;
         start(&node, &options, inbox, in_bucket, supervisor);
         Ok((Self { node }, report))
     }
 }
 
+/// What distinguishes a store among others.
+pub(crate) struct Frame {
+    pub(crate) identity: Identity,
+    pub(crate) commitment: Commitment,
+    pub(crate) replication: tidelog_replica::Config,
+    pub(crate) bucket_owner: Owner,
+}
+
+/// A store whose journal is open, without partitions yet.
+pub(crate) struct Assembled {
+    pub(crate) node: Arc<Node>,
+    pub(crate) recovery: Recovery,
+    pub(crate) inbox: Inbox,
+    pub(crate) report: RecoveryReport,
+}
+
+/// Opens the journal and puts everything together that partitions stand on.
+pub(crate) fn assemble(
+    options: &StoreOptions,
+    parts: Parts,
+    frame: Frame,
+    pointers: HashMap<TopicPartition, Pointer>,
+    outside: impl FnOnce(&Weak<Node>) -> Arc<dyn Outside>,
+) -> Result<Assembled, OpenError> {
+    let Parts { directory, meta, journal, bucket, cold, clock, metrics } = parts;
+    let Frame { identity, commitment, replication, bucket_owner } = frame;
+    let catalog = Arc::new(Catalog::default());
+    let mut recovery = Recovery::new(commitment, pointers);
+    let scribe = Arc::new(Scribe::default());
+    let checkpoints = PartitionCheckpoints {
+        catalog: Arc::clone(&catalog),
+        scribe: Arc::clone(&scribe),
+        clock: Arc::clone(&clock),
+    };
+    let (journal, report) = open_journal(journal, checkpoints, &mut recovery)?;
+    let incarnation = identity.cluster.incarnation;
+    let tier = Tier::with_config(bucket.clone(), incarnation, options.tier_config(Arc::clone(&clock)));
+    let (offloader, inbox) = Offloader::new();
+    let node = Arc::new_cyclic(|node| Node {
+        descriptors: Descriptors::new(bucket.clone()),
+        producer_ids: ProducerIdSource::new(Arc::clone(&meta)),
+        identity,
+        scribe,
+        commitment,
+        replication,
+        ticks: Ticks::start(),
+        outside: outside(node),
+        directory,
+        clock,
+        meta,
+        journal,
+        room_timeout: options.room_timeout,
+        bucket,
+        tier,
+        cold,
+        catalog,
+        offloader,
+        bucket_owner,
+        metrics: StoreMetrics::register(&metrics),
+    });
+    metrics::observe(&metrics, &node);
+    Ok(Assembled { node, recovery, inbox, report })
+}
+
 /// The cluster this store belongs to, after a look at whose bucket it is.
-async fn cluster(
+pub(crate) async fn cluster(
     meta: &SharedMeta,
     bucket: &Bucket,
     clock: &SharedClock,
@@ -249,7 +285,7 @@ async fn populate(node: &Node, known: Known, recovery: &mut Recovery) -> Result<
     Ok(in_bucket)
 }
 
-fn start(
+pub(crate) fn start(
     node: &Arc<Node>,
     options: &StoreOptions,
     inbox: Inbox,
@@ -291,5 +327,12 @@ impl Checkpoints for PartitionCheckpoints {
                 Some((partition.id, PartitionCheckpoint { log_start, state }))
             })
             .collect()
+    }
+
+    fn local_start_moved(&self, partition: TopicPartition, local_start: Offset) {
+        // Followers are told where a leader's log begins.
+        if let Ok(partition) = self.catalog.partition(partition) {
+            partition.moved_local_start(local_start);
+        }
     }
 }

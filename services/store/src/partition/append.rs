@@ -1,6 +1,7 @@
 //! Appending: a batch gets its place, and its acknowledgement when it is settled.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tidelog_format::batch::{self, BatchHeader};
@@ -63,6 +64,7 @@ impl Partition {
             cell.waiting.push_back(Waiting { next: place.next, produced, sender });
             ack
         });
+        self.stirred.store(true, Ordering::Relaxed);
         let after = self.carry_out(&mut cell, &mut actions, None, sink);
         cell.actions = actions;
         drop(cell);

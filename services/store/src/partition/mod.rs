@@ -19,6 +19,7 @@ pub(crate) mod timestamps;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -56,6 +57,8 @@ pub(crate) struct Partition {
     outside: Arc<dyn Outside>,
     ticks: Ticks,
     cell: Mutex<Cell>,
+    /// Something was appended since this was last looked at.
+    stirred: AtomicBool,
     /// Tells readers who wait that the high watermark moved or that the status changed.
     changed: Notify,
 }
@@ -113,8 +116,14 @@ impl Partition {
             outside,
             ticks,
             cell: Mutex::new(cell),
+            stirred: AtomicBool::new(false),
             changed: Notify::new(),
         })
+    }
+
+    /// Whether something was appended since this was last asked.
+    pub(crate) fn take_stirred(&self) -> bool {
+        self.stirred.load(Ordering::Relaxed) && self.stirred.swap(false, Ordering::Relaxed)
     }
 
     /// Waits for a change from the moment this is first polled or enabled.

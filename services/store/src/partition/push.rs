@@ -49,6 +49,16 @@ impl Partition {
         pushed.collect::<Option<Vec<_>>>().unwrap_or_default()
     }
 
+    /// The batch that is held at this offset, if there is one.
+    pub(crate) async fn held(&self, journal: &Journal, base: Offset) -> Option<Span> {
+        let end = self.cell.lock().replica.log_end();
+        let held = match self.unsynced(base, end, 1) {
+            unsynced if unsynced.is_empty() => spans(journal.read(self.id, base, end, 1).await.ok()?),
+            unsynced => unsynced,
+        };
+        held.into_iter().map(|batch| batch.span).find(|span| (span.base..span.next).contains(&base))
+    }
+
     /// Those that begin with `from` and are not synced yet; none when `from` is older.
     fn unsynced(&self, from: Offset, up_to: Offset, max_bytes: usize) -> Vec<Unsynced> {
         let cell = self.cell.lock();

@@ -163,6 +163,13 @@ impl Partition {
         self.changed.notify_waiters();
     }
 
+    /// The journal has nothing below any more.
+    pub(crate) fn moved_local_start(self: &Arc<Self>, local_start: Offset) {
+        let marks = self.cell.lock().replica.marks();
+        let marks = Marks { local_start: marks.local_start.max(local_start), ..marks };
+        self.step(Event::Marks(marks), None, &mut NoSink);
+    }
+
     /// This leader's pointer was committed.
     pub(crate) fn published(
         self: &Arc<Self>,
