@@ -262,6 +262,13 @@ impl Journal {
         self.shared().reconsider();
     }
 
+    /// Forgets one partition, which moved away. Not kept over a restart, unless the partition was
+    /// [cut](Append::truncate) at its beginning before.
+    pub fn remove_partition(&self, partition: TopicPartition) {
+        self.shared().index.remove_partition(partition);
+        self.shared().reconsider();
+    }
+
     /// Goes on in a new file, unless there is no room for that.
     pub async fn roll(&self) -> Result<(), AppendError> {
         self.command(Queued::Roll).await

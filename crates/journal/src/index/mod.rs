@@ -219,6 +219,12 @@ impl Index {
         }
     }
 
+    pub(crate) fn remove_partition(&self, partition: TopicPartition) {
+        if let Some(entry) = self.shard(partition).write().remove(&partition) {
+            self.tail_bytes.fetch_sub(entry.tail_bytes(), Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn tail_bytes(&self) -> usize {
         self.tail_bytes.load(Ordering::Relaxed)
     }
