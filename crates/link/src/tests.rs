@@ -1,9 +1,12 @@
 //! Two processes' ends in one, over real sockets with real certificates.
 
 mod calls;
+mod mesh;
 mod replication;
 mod store;
+pub(crate) mod values;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,16 +46,8 @@ impl Pair {
     fn start(services: Services) -> Self {
         let supervisor = Supervisor::new();
         let tls = member();
-        let options = LinkServerOptions {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            tls: tls.clone(),
-            cluster: ClusterId::from_bytes([1; 16]),
-            software: "tests/1".to_owned(),
-            frames: ByteBudget::new(64 * MIB),
-            settings: TransportSettings::default(),
-            clock: Arc::new(FixedClock),
-        };
-        let server = LinkServer::start(options, services, &supervisor).unwrap();
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let server = LinkServer::start(serving(listen, &tls, 64 * MIB), services, &supervisor).unwrap();
         let addr = server.local_addr().to_string();
         let remote = Remote::new(RemoteOptions::new(addr, tls, ByteBudget::new(64 * MIB)), &supervisor);
         Self { server, remote, supervisor }
@@ -63,6 +58,19 @@ impl Pair {
         drop(self.remote);
         self.supervisor.shut_down(DEADLINE).await.unwrap();
         assert_eq!(self.supervisor.verdict(), None);
+    }
+}
+
+/// A port that lets `frames_bytes` of received frames in.
+fn serving(listen: SocketAddr, tls: &ClusterTls, frames_bytes: usize) -> LinkServerOptions {
+    LinkServerOptions {
+        listen,
+        tls: tls.clone(),
+        cluster: ClusterId::from_bytes([1; 16]),
+        software: "tests/1".to_owned(),
+        frames: ByteBudget::new(frames_bytes),
+        settings: TransportSettings::default(),
+        clock: Arc::new(FixedClock),
     }
 }
 
@@ -88,11 +96,11 @@ fn nobody() -> Services {
     }
 }
 
-fn partition(n: u32) -> TopicPartition {
+pub(crate) fn partition(n: u32) -> TopicPartition {
     TopicPartition::new(TopicId::from_bytes([7; 16]), PartitionId(n))
 }
 
-fn instance(node: u32) -> Instance {
+pub(crate) fn instance(node: u32) -> Instance {
     let replica = ReplicaId { node: NodeId(node), directory: DirectoryId::from_bytes([node as u8; 16]) };
     Instance { replica, boot: 3 }
 }

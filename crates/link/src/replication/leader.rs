@@ -7,7 +7,7 @@ use tidelog_wire::{FrameKind, FrameReceiver, FrameSender, Stream, WireError};
 
 use super::{ToFollower, ToLeader};
 use crate::convert::{partition, partition_message, replication};
-use crate::limits::{BATCH_BYTES_PER_FRAME, MESSAGES_PER_FRAME};
+use crate::limits::{BATCH_BYTES_PER_FRAME, EPOCHS_PER_FRAME, MESSAGES_PER_FRAME};
 
 /// Sends to one follower.
 #[derive(Debug)]
@@ -42,10 +42,10 @@ impl LeaderSender {
     pub async fn send(&mut self, messages: Vec<ToFollower>) -> Result<(), WireError> {
         let mut frame = Frame::default();
         for message in messages {
-            frame.add(message);
-            if frame.is_full() {
+            if frame.has_no_room_for(&message) {
                 std::mem::take(&mut frame).push(&mut self.send);
             }
+            frame.add(message);
         }
         if !frame.messages.is_empty() {
             frame.push(&mut self.send);
@@ -95,12 +95,27 @@ struct Frame {
     messages: Vec<v1::ToFollower>,
     batches: Vec<Bytes>,
     batch_bytes: usize,
+    /// Epochs in the histories of Leads: what makes a header large.
+    epochs: usize,
 }
 
 impl Frame {
+    /// Asked before a message is added: the largest batch fills a frame.
+    fn has_no_room_for(&self, message: &ToFollower) -> bool {
+        let (epochs, bytes) = match message {
+            ToFollower::Lead(_, lead) => (lead.history.len(), 0),
+            ToFollower::Push(_, _, batch) => (0, batch.as_ref().map_or(0, Bytes::len)),
+        };
+        !self.messages.is_empty()
+            && (self.messages.len() >= MESSAGES_PER_FRAME
+                || self.batch_bytes + bytes > BATCH_BYTES_PER_FRAME
+                || self.epochs + epochs > EPOCHS_PER_FRAME)
+    }
+
     fn add(&mut self, message: ToFollower) {
         let (partition, body) = match message {
             ToFollower::Lead(partition, lead) => {
+                self.epochs += lead.history.len();
                 (partition, v1::to_follower::Body::Lead(replication::lead_message(&lead)))
             }
             ToFollower::Push(partition, pushed, batch) => {
@@ -114,10 +129,6 @@ impl Frame {
         };
         self.messages
             .push(v1::ToFollower { partition: Some(partition_message(partition)), body: Some(body) });
-    }
-
-    fn is_full(&self) -> bool {
-        self.messages.len() >= MESSAGES_PER_FRAME || self.batch_bytes >= BATCH_BYTES_PER_FRAME
     }
 
     fn push(self, send: &mut FrameSender) {

@@ -4,12 +4,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use proptest::prelude::*;
 use tidelog_model::{LeaderEpoch, Offset};
-use tidelog_replica::{
-    Ack, Attempt, EpochStart, Instance, Instant, Lead, Marks, Pushed, Refusal, RefusalReason, Span,
-};
+use tidelog_replica::{Attempt, EpochStart, HISTORY_SENT_MAX, Instance, Lead, Refusal, RefusalReason, Span};
 use tokio::sync::mpsc;
 
-use super::{Pair, instance, nobody, partition, within};
+use super::values::{ack, beat, lead, push};
+use super::{MIB, Pair, instance, nobody, partition, within};
 use crate::convert::replication;
 use crate::{Followers, LinkError, ReplicationLane, Services, ToFollower, ToLeader};
 
@@ -32,43 +31,6 @@ fn start() -> (mpsc::UnboundedReceiver<ReplicationLane>, Pair) {
     (lanes, Pair::start(Services { followers: Some(Arc::new(Store(sender))), ..nobody() }))
 }
 
-fn lead() -> Lead {
-    Lead {
-        epoch: LeaderEpoch(5),
-        leader: instance(1),
-        attempt: Attempt(2),
-        history: vec![
-            EpochStart { epoch: LeaderEpoch(1), start: Offset(0) },
-            EpochStart { epoch: LeaderEpoch(5), start: Offset(90) },
-        ],
-        marks: Marks { log_start: Offset(1), local_start: Offset(10), tiered_end: Offset(20) },
-        high_watermark: Offset(80),
-        log_end: Offset(90),
-        unclean_epoch: Some(LeaderEpoch(4)),
-        sent_at: Instant(77),
-    }
-}
-
-fn pushed(base: u64, span: bool) -> Pushed {
-    let span = span.then_some(Span {
-        epoch: LeaderEpoch(4),
-        base: Offset(base),
-        next: Offset(base + 10),
-        crc: 0xdead_beef,
-    });
-    Pushed {
-        epoch: LeaderEpoch(5),
-        leader: instance(1),
-        attempt: Attempt(2),
-        sent_at: Instant(78),
-        high_watermark: Offset(80),
-        log_start: Offset(1),
-        tiered_end: Offset(20),
-        prev_epoch: Some(LeaderEpoch(4)),
-        span,
-    }
-}
-
 #[tokio::test]
 async fn messages_and_batches_arrive_in_order() {
     let (mut lanes, pair) = start();
@@ -78,12 +40,12 @@ async fn messages_and_batches_arrive_in_order() {
     assert_eq!(lane.leader, instance(1));
 
     let batch = |n: u8| Bytes::from(vec![n; 700_000]);
-    let mut sent = vec![ToFollower::Lead(partition(0), lead())];
+    let mut sent = vec![ToFollower::Lead(partition(0), lead(2))];
     for n in 0..20 {
-        let push = pushed(u64::from(n) * 10, true);
+        let push = push(2, u64::from(n) * 10);
         sent.push(ToFollower::Push(partition(u32::from(n)), push, Some(batch(n))));
     }
-    sent.push(ToFollower::Push(partition(1), pushed(0, false), None));
+    sent.push(ToFollower::Push(partition(1), beat(2), None));
     let expected = sent.clone();
     let sending = tokio::spawn(async move {
         send.send(sent).await.unwrap();
@@ -98,18 +60,9 @@ async fn messages_and_batches_arrive_in_order() {
     assert_eq!(received, expected);
     let send = within(sending).await.unwrap();
 
-    let ack = Ack {
-        from: instance(2),
-        epoch: LeaderEpoch(5),
-        attempt: Attempt(2),
-        answers_lead: true,
-        log_end: Offset(90),
-        durable: Offset(80),
-        echo: Instant(78),
-    };
     let refusal =
         |reason| Refusal { from: instance(2), refused: LeaderEpoch(5), attempt: Attempt(2), reason };
-    let mut answers = vec![ToLeader::Ack(partition(3), ack)];
+    let mut answers = vec![ToLeader::Ack(partition(3), ack(2, true, 80))];
     for reason in [
         RefusalReason::Superseded { epoch: LeaderEpoch(6) },
         RefusalReason::NotFollowing,
@@ -128,6 +81,38 @@ async fn messages_and_batches_arrive_in_order() {
     pair.stop().await;
 }
 
+/// What is too much for one frame goes in several, whatever comes in which order.
+#[tokio::test]
+async fn large_batches_and_long_histories_fit_into_frames() {
+    let (mut lanes, pair) = start();
+    let (mut send, _recv) = within(pair.remote.replicate(instance(1))).await.unwrap();
+    let mut lane = within(lanes.recv()).await.unwrap();
+    let epochs = 1..=HISTORY_SENT_MAX as u32;
+    let history: Vec<_> = epochs
+        .map(|epoch| EpochStart { epoch: LeaderEpoch(u32::MAX - 2000 + epoch), start: Offset(u64::MAX) })
+        .collect();
+    let mut sent = Vec::new();
+    for (n, bytes) in (0..).zip([3 * MIB, 32 * MIB, 1000]) {
+        sent.push(ToFollower::Push(partition(n), push(2, 0), Some(Bytes::from(vec![n as u8; bytes]))));
+    }
+    for n in 0..500 {
+        sent.push(ToFollower::Lead(partition(n), Lead { history: history.clone(), ..lead(2) }));
+    }
+    let expected = sent.clone();
+    let sending = tokio::spawn(async move {
+        send.send(sent).await.unwrap();
+        send
+    });
+    let mut received = Vec::new();
+    while received.len() < expected.len() {
+        received.extend(within(lane.from.recv()).await.unwrap().unwrap().0);
+    }
+    assert!(received == expected);
+    drop(within(sending).await.unwrap());
+    drop(lane);
+    pair.stop().await;
+}
+
 #[tokio::test]
 async fn a_process_that_stores_nothing_follows_nobody() {
     let pair = Pair::start(nobody());
@@ -138,14 +123,14 @@ async fn a_process_that_stores_nothing_follows_nobody() {
 
 #[test]
 fn nobody_speaks_for_another() {
-    let message = replication::lead_message(&lead());
+    let message = replication::lead_message(&lead(2));
     assert_eq!(replication::lead(message, instance(9)).unwrap().leader, instance(9));
 }
 
 proptest! {
     #[test]
     fn spans_that_cannot_be_are_refused(base in 0_u64..100, next in 0_u64..100, bytes in 0_u32..3) {
-        let mut push = pushed(0, true);
+        let mut push = push(2, 0);
         push.span = push.span.map(|span| Span { base: Offset(base), next: Offset(next), ..span });
         let message = replication::push_message(&push, bytes);
         let read = replication::pushed(&message, instance(1));
