@@ -152,6 +152,9 @@ async fn race(options: &ConnectOptions, addr: SocketAddr) -> Result<Connection, 
 fn udp_may_be_blocked(error: &WireError) -> bool {
     matches!(
         error,
-        WireError::Connect { .. } | WireError::Refused { .. } | WireError::Lost(_) | WireError::HandshakeTimeout
+        WireError::Connect { .. }
+            | WireError::Refused { .. }
+            | WireError::Lost(_)
+            | WireError::HandshakeTimeout
     )
 }

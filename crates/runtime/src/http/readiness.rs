@@ -38,7 +38,8 @@ impl Readiness {
 
     /// The parts that are not ready, with their reasons.
     pub fn missing(&self) -> Vec<(&'static str, String)> {
-        let asked: Vec<_> = self.0.asked.lock().iter().map(|(part, check)| (*part, Arc::clone(check))).collect();
+        let asked: Vec<_> =
+            self.0.asked.lock().iter().map(|(part, check)| (*part, Arc::clone(check))).collect();
         let answers = asked.into_iter().filter_map(|(part, check)| Some((part, check()?)));
         let mut missing: BTreeMap<_, _> = answers.collect();
         missing.extend(self.0.said.lock().iter().map(|(part, reason)| (*part, reason.clone())));

@@ -52,7 +52,10 @@ async fn a_process_is_healthy_until_a_task_of_it_has_failed() {
     supervisor.fail("journal", "the disk is gone");
     for path in ["/healthz", "/livez"] {
         let answer = fetch(address, path).await;
-        assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("journal: the disk is gone\n"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && answer.ends_with("journal: the disk is gone\n"),
+            "{answer}"
+        );
     }
     supervisor.shut_down(Duration::from_secs(10)).await.unwrap();
 }
