@@ -19,6 +19,7 @@ pub mod lease;
 pub mod limits;
 mod meta;
 mod monotonic;
+pub mod registration;
 pub mod settle;
 mod txn;
 mod typed;
@@ -34,6 +35,7 @@ pub use keys::{Key, Prefix};
 pub use lease::{HeldLease, LeaseEnd, LeaseKeeper};
 pub use meta::{Entry, Lease, LeaseId, Listing, Meta, Revision, Seen, SharedMeta};
 pub use monotonic::{ManualMonotonic, MonotonicClock, SharedMonotonic, SystemMonotonic};
+pub use registration::Registration;
 pub use txn::{Compare, Op, Txn, TxnOutcome};
 pub use typed::{Stored, StoredList, TypedMeta};
 pub use value::{

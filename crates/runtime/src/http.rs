@@ -1,4 +1,4 @@
-//! The process's own HTTP: `/livez`, `/readyz`, `/metrics`.
+//! The process's own HTTP: `/healthz` (also under the name `/livez`), `/readyz`, `/metrics`.
 //!
 //! Small answers to few callers: connections, header sizes, times and ages are bounded, so that nobody
 //! can hold more than a handful of tasks.
@@ -46,12 +46,22 @@ pub enum HttpError {
     Listen { address: SocketAddr, reason: io::Error },
 }
 
-/// The routes of a process's health and metrics.
-pub fn routes(metrics: Metrics, readiness: Readiness) -> Router {
+/// The routes of a process's health and metrics. It is healthy until a task of it has failed: it is on its
+/// way out then, and should be started again.
+pub fn routes(metrics: Metrics, readiness: Readiness, supervisor: &Supervisor) -> Router {
+    let health = get(show_health).with_state(supervisor.clone());
     Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/healthz", health.clone())
+        .route("/livez", health)
         .route("/readyz", get(show_readiness).with_state(readiness))
         .route("/metrics", get(show_metrics).with_state(metrics))
+}
+
+async fn show_health(State(supervisor): State<Supervisor>) -> Response {
+    match supervisor.verdict() {
+        None => "ok\n".into_response(),
+        Some(fatal) => (StatusCode::SERVICE_UNAVAILABLE, format!("{fatal}\n")).into_response(),
+    }
 }
 
 async fn show_readiness(State(readiness): State<Readiness>) -> Response {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::MetricConstructor;
 use prometheus_client::metrics::gauge::ConstGauge;
 pub use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
@@ -75,7 +76,16 @@ impl Metrics {
 
     /// A gauge that is read when it is asked for.
     pub fn observe(&self, name: &str, help: &str, read: impl Fn() -> i64 + Send + Sync + 'static) {
-        let observed = Observed { name: name.to_owned(), help: format!("{help}."), read: Box::new(read) };
+        self.collect(name, help, Read::Gauge(Box::new(read)));
+    }
+
+    /// A number that only grows and is counted elsewhere, read when it is asked for.
+    pub fn observe_counter(&self, name: &str, help: &str, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.collect(name, help, Read::Counter(Box::new(read)));
+    }
+
+    fn collect(&self, name: &str, help: &str, read: Read) {
+        let observed = Observed { name: name.to_owned(), help: format!("{help}."), read };
         self.0.lock().register_collector(Box::new(observed));
     }
 
@@ -95,7 +105,12 @@ impl Metrics {
 struct Observed {
     name: String,
     help: String,
-    read: Box<dyn Fn() -> i64 + Send + Sync>,
+    read: Read,
+}
+
+enum Read {
+    Gauge(Box<dyn Fn() -> i64 + Send + Sync>),
+    Counter(Box<dyn Fn() -> u64 + Send + Sync>),
 }
 
 impl fmt::Debug for Observed {
@@ -106,9 +121,19 @@ impl fmt::Debug for Observed {
 
 impl Collector for Observed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let gauge = ConstGauge::new((self.read)());
-        let metric = encoder.encode_descriptor(&self.name, &self.help, None, gauge.metric_type())?;
-        gauge.encode(metric)
+        match &self.read {
+            Read::Gauge(read) => {
+                let gauge = ConstGauge::new(read());
+                let metric = encoder.encode_descriptor(&self.name, &self.help, None, gauge.metric_type())?;
+                gauge.encode(metric)
+            }
+            Read::Counter(read) => {
+                let counter = ConstCounter::new(read());
+                let metric =
+                    encoder.encode_descriptor(&self.name, &self.help, None, counter.metric_type())?;
+                counter.encode(metric)
+            }
+        }
     }
 }
 
@@ -142,6 +167,7 @@ mod tests {
         let connections: Family<Transport, Gauge> = metrics.family("connections", "Open connections");
         connections.get_or_create(&Transport { transport: "quic" }).set(5);
         metrics.observe("backlog_bytes", "Bytes that wait", || 42);
+        metrics.observe_counter("reads", "Reads made", || 7);
         let text = metrics.encode().unwrap();
         for line in [
             "# HELP tidelog_appends Batches appended.",
@@ -151,6 +177,7 @@ mod tests {
             "tidelog_connections{transport=\"quic\"} 5",
             "# HELP tidelog_backlog_bytes Bytes that wait.",
             "tidelog_backlog_bytes 42",
+            "tidelog_reads_total 7",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }

@@ -150,5 +150,11 @@ async fn race(options: &ConnectOptions, addr: SocketAddr) -> Result<Connection, 
 
 /// A server that answered, whatever it said, has settled the question of the transport.
 fn udp_may_be_blocked(error: &WireError) -> bool {
-    matches!(error, WireError::Connect { .. } | WireError::Lost(_) | WireError::HandshakeTimeout)
+    matches!(
+        error,
+        WireError::Connect { .. }
+            | WireError::Refused { .. }
+            | WireError::Lost(_)
+            | WireError::HandshakeTimeout
+    )
 }

@@ -26,6 +26,9 @@ pub fn error_message(code: ErrorCode, message: impl Into<String>) -> v1::Error {
 pub enum WireError {
     #[error("cannot connect to {addr}: {reason}")]
     Connect { addr: String, reason: String },
+    /// Its host says so: no process has the port open.
+    #[error("cannot connect to {addr}: connection refused, nobody listens there")]
+    Refused { addr: String },
     #[error("TLS with {addr} failed: {reason}")]
     Tls { addr: String, reason: String },
     #[error(
@@ -68,6 +71,7 @@ impl WireError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect { .. }
+            | Self::Refused { .. }
             | Self::HandshakeTimeout
             | Self::FrameTimeout
             | Self::Lost(_)
@@ -96,6 +100,7 @@ impl WireError {
     pub fn has_no_side_effects(&self) -> bool {
         match self {
             Self::Connect { .. }
+            | Self::Refused { .. }
             | Self::Tls { .. }
             | Self::Version { .. }
             | Self::Protocol { .. }
@@ -111,6 +116,7 @@ impl WireError {
         matches!(
             self,
             Self::Connect { .. }
+                | Self::Refused { .. }
                 | Self::Tls { .. }
                 | Self::Version { .. }
                 | Self::Protocol { .. }

@@ -3,6 +3,7 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::exit::{self, Code};
+use crate::roles::{frontend, store};
 use crate::{bench, bucket, certs, config_command, consume, dev, output, produce, storage, topic};
 
 /// A log service in the family of Apache Kafka, built for object storage.
@@ -18,6 +19,10 @@ pub struct Cli {
 enum Command {
     /// Run a whole server in one process, without dependencies.
     Dev(dev::Args),
+    /// Run a store of a cluster: it holds the newest records, and leads partitions.
+    Store(store::Args),
+    /// Run a frontend of a cluster: clients connect to it.
+    Frontend(frontend::Args),
     /// Create, list, describe, alter and delete topics.
     #[command(subcommand)]
     Topic(topic::Command),
@@ -45,11 +50,13 @@ enum Command {
 
 /// Runs what was asked for.
 pub async fn run(cli: Cli) -> anyhow::Result<Code> {
-    if !matches!(cli.command, Command::Dev(_)) {
+    if !matches!(cli.command, Command::Dev(_) | Command::Store(_) | Command::Frontend(_)) {
         log_quietly();
     }
     match cli.command {
         Command::Dev(args) => dev::run(args).await,
+        Command::Store(args) => store::run(args).await,
+        Command::Frontend(args) => frontend::run(args).await,
         Command::Topic(command) => topic::run(command).await,
         Command::Produce(args) => produce::run(args).await,
         Command::Consume(args) => consume::run(args).await,
@@ -87,6 +94,8 @@ mod tests {
     fn the_documented_commands_are_understood() {
         for line in [
             "dev --data-dir d --quic 127.0.0.1:0 --http 127.0.0.1:0 --bucket memory:// --config f",
+            "store --config f --data-dir d --http 127.0.0.1:0 --etcd a:2379,b:2379 --bucket s3://b",
+            "frontend --config f --quic 127.0.0.1:0 --http 127.0.0.1:0 --etcd a:2379 --data-dir d",
             "topic create logs --partitions 4 --config segment.bytes=1048576 --config compression.type=zstd",
             "topic list -o json",
             "topic describe logs",
@@ -106,7 +115,7 @@ mod tests {
             "certs issue store-1 --renew",
             "certs issue front --for listener --host a --host 10.0.0.1",
             "config print -o json",
-            "config check --config f",
+            "config check --config f --for store",
             "completions bash",
         ] {
             let words = std::iter::once("tidelog").chain(line.split(' '));

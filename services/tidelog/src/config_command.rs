@@ -2,9 +2,9 @@
 
 use clap::Subcommand;
 
-use crate::dev::SettingsArgs;
 use crate::exit::Code;
 use crate::output::{self, Lean, Output, OutputArgs};
+use crate::settings::{Role, SettingsArgs};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -12,6 +12,9 @@ pub enum Command {
     Print {
         #[command(flatten)]
         settings: SettingsArgs,
+        /// What the configuration is for.
+        #[arg(long = "for", value_enum, default_value_t)]
+        role: Role,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -19,22 +22,25 @@ pub enum Command {
     Check {
         #[command(flatten)]
         settings: SettingsArgs,
+        /// What the configuration is for.
+        #[arg(long = "for", value_enum, default_value_t)]
+        role: Role,
     },
 }
 
 pub fn run(command: &Command) -> anyhow::Result<Code> {
     match command {
-        Command::Print { settings, output } => print(settings, output.output)?,
-        Command::Check { settings } => {
-            settings.load()?;
+        Command::Print { settings, role, output } => print(settings, *role, output.output)?,
+        Command::Check { settings, role } => {
+            settings.load(*role)?;
             output::say("the configuration is valid");
         }
     }
     Ok(Code::Success)
 }
 
-fn print(settings: &SettingsArgs, output: Output) -> anyhow::Result<()> {
-    let (_, resolved) = settings.load()?;
+fn print(settings: &SettingsArgs, role: Role, output: Output) -> anyhow::Result<()> {
+    let (_, resolved) = settings.load(role)?;
     match output {
         Output::Table => {
             let columns = [("key", Lean::Text), ("value", Lean::Text), ("source", Lean::Text)];

@@ -7,10 +7,13 @@ use tidelog_cold::bucket::BucketError;
 use tidelog_cold::inspect::InspectError;
 use tidelog_frontend::StartError;
 use tidelog_journal::DirectoryError;
+use tidelog_meta::MetaError;
 use tidelog_model::ErrorCode;
 use tidelog_runtime::config::ConfigError;
 use tidelog_runtime::http::HttpError;
-use tidelog_wire::ListenError;
+use tidelog_wire::{IdentityError, ListenError};
+
+use crate::cluster::etcd::NameError;
 
 /// Shown at the end of `--help`; the codes are part of the interface and do not change.
 pub const HELP: &str = "\
@@ -126,13 +129,21 @@ fn code_of_start(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
     }
     if let Some(error) = error.downcast_ref::<StartError>() {
         return Some(match error {
-            StartError::Exposed { .. } | StartError::Listen(ListenError::Identity(_)) => Code::Usage,
-            StartError::Listen(ListenError::InUse { .. }) => Code::Unavailable,
-            StartError::Listen(ListenError::Bind { .. }) => Code::Failed,
+            StartError::Exposed { .. } => Code::Usage,
+            StartError::Listen(error) => code_of_listening(error),
         });
+    }
+    if let Some(error) = error.downcast_ref::<ListenError>() {
+        return Some(code_of_listening(error));
     }
     if let Some(error) = error.downcast_ref::<tidelog_store::OpenError>() {
         return code_of_store(error);
+    }
+    if let Some(error) = error.downcast_ref::<MetaError>() {
+        return Some(code_of_meta(error));
+    }
+    if error.is::<NameError>() || error.is::<IdentityError>() {
+        return Some(Code::Usage);
     }
     if let Some(error) = error.downcast_ref::<DirectoryError>() {
         return Some(match error {
@@ -167,9 +178,25 @@ fn code_of_store(error: &tidelog_store::OpenError) -> Option<Code> {
     match error {
         OpenError::Bucket(OwnerError::OtherCluster { .. }) => Some(Code::Usage),
         OpenError::Bucket(OwnerError::Bucket(_) | OwnerError::Unusable(_)) | OpenError::Journal(_) => None,
-        OpenError::Meta(error) if error.is_retryable() => Some(Code::Unavailable),
-        OpenError::Meta(_) => Some(Code::Failed),
+        OpenError::Meta(error) => Some(code_of_meta(error)),
         _ => Some(Code::Unusable),
+    }
+}
+
+fn code_of_listening(error: &ListenError) -> Code {
+    match error {
+        ListenError::Identity(_) => Code::Usage,
+        ListenError::InUse { .. } => Code::Unavailable,
+        ListenError::Bind { .. } => Code::Failed,
+    }
+}
+
+fn code_of_meta(error: &MetaError) -> Code {
+    match error {
+        error if error.is_retryable() => Code::Unavailable,
+        MetaError::Unauthenticated(_) | MetaError::Denied(_) | MetaError::Untrusted(_) => Code::Usage,
+        MetaError::Restored { .. } | MetaError::Value(_) => Code::Unusable,
+        _ => Code::Failed,
     }
 }
 
@@ -251,6 +278,9 @@ fn hint_at_start(error: &(dyn std::error::Error + 'static)) -> Option<&'static s
         }
         (_, Some(StartError::Listen(ListenError::InUse { .. }))) => {
             Some("stop what uses it, or choose another with --quic")
+        }
+        _ if matches!(error.downcast_ref(), Some(ListenError::InUse { .. })) => {
+            Some("stop what uses it, or choose another with cluster.listen")
         }
         _ => None,
     }

@@ -1,12 +1,17 @@
 //! Everything that the server can be told. `docs/configuration.md` is checked against this list.
 
-use std::net::{IpAddr, SocketAddr};
+mod args;
+mod together;
+mod types;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use tidelog_cold::bucket::UploadChecksum;
-use tidelog_journal::{Direct, OnDamage};
 use tidelog_runtime::LogFormat;
-use tidelog_runtime::config::{ByteSize, Reader, Setting, Span};
+use tidelog_runtime::config::{ByteSize, Span};
+
+pub use args::{Role, SettingsArgs};
+pub use types::{BucketUrl, Checksum, DamagePolicy, DirectIo, Endpoint, LogFilter, MetaPrefix, Secret};
 
 /// Variables of the same prefix that are no settings: the command line's, and the repository's own
 /// scripts'.
@@ -24,8 +29,8 @@ tidelog_runtime::settings! {
     pub struct Settings {
         /// Directory of everything the server keeps locally.
         pub data_dir: PathBuf = "data_dir", "./tidelog-data";
-        /// URL of the bucket: `s3://bucket/prefix`, `gs://…`, `az://…` or `file:///directory`. Empty: a directory
-        /// below the data directory. Credentials come from the environment (for S3 the standard AWS variables).
+        /// URL of the bucket: `s3://bucket/prefix`, `gs://…`, `az://…` or `file:///directory`. Empty: in `tidelog dev`
+        /// a directory below the data directory; the processes of a cluster need one that all of them reach. Credentials come from the environment (for S3 the standard AWS variables).
         pub bucket: Option<BucketUrl> = "bucket", "";
         /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, also by part (`info,tidelog_store=debug`).
         pub log: LogFilter = "log", "info";
@@ -34,8 +39,46 @@ tidelog_runtime::settings! {
         /// How long a shutdown may take before what is left is abandoned (and recovered at the next start).
         pub shutdown_timeout: Span = "shutdown_timeout", "30s", "1s" ..= "1h";
 
+        /// The number of a store in its cluster, its own for ever: no other store may have it.
+        pub node_id: Option<u32> = "node.id", "", "1" ..= "4294967295";
+        /// Where the process stands (a rack, a room, a zone): replicas of a partition are spread over racks.
+        pub node_rack: String = "node.rack", "";
+
+        /// Address of a store's internal port, for the other processes of its cluster.
+        pub cluster_listen: SocketAddr = "cluster.listen", "127.0.0.1:9441";
+        /// `host:port` that the others connect to. Empty: the address that is listened on.
+        pub cluster_advertise: Option<Endpoint> = "cluster.advertise", "";
+        /// PEM file with the cluster's authority (`tidelog certs init` makes it).
+        pub cluster_ca: Option<PathBuf> = "cluster.ca", "";
+        /// PEM file with this process's certificate as a member (`tidelog certs issue NAME` makes it); taken up
+        /// without a restart when it is renewed.
+        pub cluster_certificate: Option<PathBuf> = "cluster.certificate", "";
+        /// PEM file with that certificate's private key.
+        pub cluster_key: Option<PathBuf> = "cluster.key", "";
+        /// How long the cluster waits for a process that etcd does not hear of before it counts as gone. (A store
+        /// that died is mostly noticed sooner.)
+        pub cluster_lease_ttl: Span = "cluster.lease_ttl", "5s", "1s" ..= "1h";
+
+        /// The members of etcd, `host:port` each; `https://host:port` for TLS.
+        pub meta_endpoints: Vec<String> = "meta.endpoints", "";
+        /// What all keys of the cluster begin with, so that several clusters can share an etcd.
+        pub meta_prefix: MetaPrefix = "meta.prefix", "tidelog/";
+        /// PEM file with the authority of etcd's certificates; given, etcd is spoken to over TLS. Empty: the
+        /// system's, for members that are named with `https://`.
+        pub meta_ca: Option<PathBuf> = "meta.ca", "";
+        /// PEM file with the certificate to show to etcd.
+        pub meta_certificate: Option<PathBuf> = "meta.certificate", "";
+        /// PEM file with that certificate's private key.
+        pub meta_key: Option<PathBuf> = "meta.key", "";
+        /// A user of etcd with read and write permission on the prefix.
+        pub meta_user: String = "meta.user", "";
+        /// That user's password. It is shown to nobody; better a variable than a flag.
+        pub meta_password: Secret = "meta.password", "";
+
         /// Address of the native protocol: UDP for QUIC, and TCP with TLS on the same number.
         pub listen_quic: SocketAddr = "listen.quic", "127.0.0.1:9440";
+        /// `host:port` that clients are told to connect to. Empty: the address that is listened on.
+        pub listen_advertise: Option<Endpoint> = "listen.advertise", "";
         /// Address of health, readiness and metrics.
         pub listen_http: SocketAddr = "listen.http", "127.0.0.1:9444";
         /// Listen beyond loopback although clients are not authenticated: whoever can reach the port can read,
@@ -99,174 +142,5 @@ tidelog_runtime::settings! {
     }
 }
 
-/// The smallest journal budget, in files: the open one, one ready, one being read, one with history.
-const BUDGET_FILES_MIN: u64 = 4;
-
-impl Settings {
-    /// What is wrong with settings that are each valid, taken together.
-    pub fn check_together(&self, reader: &mut Reader<'_>) {
-        if self.journal_budget_bytes.0 < BUDGET_FILES_MIN * self.journal_file_bytes.0 {
-            let reason = format!("the journal's budget must hold at least {BUDGET_FILES_MIN} files");
-            reader.problem(&["journal.budget_bytes", "journal.file_bytes"], reason);
-        }
-        if self.journal_queue_bytes < self.journal_group_bytes {
-            let reason = "the queue must hold at least one group";
-            reader.problem(&["journal.queue_bytes", "journal.group_bytes"], reason);
-        }
-        if !self.journal_file_bytes.0.is_multiple_of(4096) {
-            reader.problem(&["journal.file_bytes"], "it must be a multiple of 4 KiB");
-        }
-        if self.tls_certificate.is_some() != self.tls_key.is_some() {
-            let reason = "a certificate and its key come together, or not at all";
-            reader.problem(&["tls.certificate", "tls.key"], reason);
-        }
-        for (key, address) in [("listen.quic", self.listen_quic), ("listen.http", self.listen_http)] {
-            if !is_loopback(address.ip()) && !self.listen_anonymous {
-                let reason = format!(
-                    "{address} is beyond loopback, and clients are not authenticated: whoever reaches it could \
-                     read and delete everything; set listen.anonymous = true if that is meant"
-                );
-                reader.problem(&[key], reason);
-            }
-        }
-    }
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_loopback(),
-        IpAddr::V6(address) => {
-            address.is_loopback() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback())
-        }
-    }
-}
-
-/// The URL of a bucket, of a scheme that is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BucketUrl(pub String);
-
-impl Setting for BucketUrl {
-    const KIND: &'static str = "URL";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        const SCHEMES: [&str; 5] = ["s3", "gs", "az", "file", "memory"];
-        match url::Url::parse(text) {
-            Ok(url) if SCHEMES.contains(&url.scheme()) => Ok(Self(text.to_owned())),
-            _ => Err(format!("{text:?} is not a bucket such as s3://bucket/prefix or file:///directory")),
-        }
-    }
-
-    fn show(&self) -> String {
-        self.0.clone()
-    }
-}
-
-/// A filter of log lines that can be parsed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogFilter(pub String);
-
-impl Setting for LogFilter {
-    const KIND: &'static str = "log filter";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        tidelog_runtime::telemetry::check_filter(text).map_err(|error| error.to_string())?;
-        Ok(Self(text.to_owned()))
-    }
-
-    fn show(&self) -> String {
-        self.0.clone()
-    }
-}
-
-macro_rules! choice {
-    ($(#[$meta:meta])* $name:ident($type:ty), $kind:literal, $($text:literal => $value:expr),+) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub struct $name(pub $type);
-
-        impl Setting for $name {
-            const KIND: &'static str = $kind;
-
-            fn parse(text: &str) -> Result<Self, String> {
-                match text {
-                    $($text => Ok(Self($value)),)+
-                    _ => Err(format!("{text:?} is not {}", Self::KIND)),
-                }
-            }
-
-            fn show(&self) -> String {
-                let shown = [$(($text, $value)),+].into_iter().find(|(_, value)| *value == self.0);
-                shown.map_or("", |(text, _)| text).to_owned()
-            }
-        }
-    };
-}
-
-choice! {
-    /// `journal.direct`.
-    DirectIo(Direct), "auto or off", "auto" => Direct::Auto, "off" => Direct::Off
-}
-choice! {
-    /// `journal.on_damage`.
-    DamagePolicy(OnDamage), "refuse or quarantine", "refuse" => OnDamage::Refuse, "quarantine" => OnDamage::Quarantine
-}
-choice! {
-    /// `s3.checksum`.
-    Checksum(UploadChecksum), "crc64nvme, sha256 or none",
-    "crc64nvme" => UploadChecksum::Crc64Nvme, "sha256" => UploadChecksum::Sha256, "none" => UploadChecksum::None
-}
-
 #[cfg(test)]
-mod tests {
-    use std::fmt::Write as _;
-
-    use tidelog_runtime::config::{ConfigError, Layers};
-
-    use super::*;
-
-    fn load(layers: &Layers) -> Result<Settings, ConfigError> {
-        Settings::load(layers, Settings::check_together).map(|(settings, _)| settings)
-    }
-
-    #[test]
-    fn the_defaults_are_valid() {
-        load(&Layers::new()).unwrap();
-    }
-
-    #[test]
-    fn beyond_loopback_needs_a_setting() {
-        let open = Layers::new().flag("listen.quic", "--quic", "0.0.0.0:9440");
-        let error = load(&open).unwrap_err().to_string();
-        assert!(error.contains("flag --quic: 0.0.0.0:9440 is beyond loopback"), "{error}");
-        assert!(load(&open.toml("file f", "listen.anonymous = true").unwrap()).is_ok());
-        assert!(load(&Layers::new().flag("listen.http", "--http", "[::1]:0")).is_ok());
-        assert!(load(&Layers::new().flag("listen.http", "--http", "[::]:0")).is_err());
-    }
-
-    #[test]
-    fn settings_that_contradict_each_other_are_refused() {
-        let file = "journal = { file_bytes = '1 GiB', budget_bytes = '2 GiB', queue_bytes = '1 MiB' }\ntls.key = 'k'";
-        let error = load(&Layers::new().toml("file f", file).unwrap()).unwrap_err();
-        assert_eq!(error.0.len(), 3, "{error}");
-    }
-
-    /// The table of `docs/configuration.md`, as this list has it.
-    fn documented() -> String {
-        let mut table = String::from("| key | value | default | what |\n|---|---|---|---|\n");
-        for key in Settings::KEYS {
-            let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
-            let range = key.range.map(|(low, high)| format!(", {low} to {high}")).unwrap_or_default();
-            let doc = key.doc.split_whitespace().collect::<Vec<_>>().join(" ");
-            writeln!(table, "| `{}` | {}{range} | {default} | {doc} |", key.name, key.kind).unwrap();
-        }
-        table
-    }
-
-    #[test]
-    fn the_documentation_lists_every_setting_as_it_is() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
-        let text = std::fs::read_to_string(path).unwrap();
-        let expected = documented();
-        assert!(text.contains(&expected), "docs/configuration.md should contain this table:\n{expected}");
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -27,6 +28,8 @@ pub trait Observer: Send + Sync {
 pub struct Mirror {
     image: RwLock<Image>,
     versions: watch::Sender<u64>,
+    /// False from when changes may have been missed until everything was listed again.
+    current: AtomicBool,
 }
 
 impl Mirror {
@@ -38,7 +41,11 @@ impl Mirror {
     ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + 'static), MetaError> {
         let mut image = Image::default();
         let feed = Feed::open(&*meta, &mut image).await?;
-        let mirror = Arc::new(Self { image: RwLock::new(image), versions: watch::Sender::new(0) });
+        let mirror = Arc::new(Self {
+            image: RwLock::new(image),
+            versions: watch::Sender::new(0),
+            current: AtomicBool::new(true),
+        });
         if let Some(observer) = &observer {
             observer.listed(&mirror.image());
         }
@@ -56,6 +63,12 @@ impl Mirror {
         self.versions.subscribe()
     }
 
+    /// Whether nothing that the metadata store delivered was missed. It says nothing of a metadata store that
+    /// does not answer: a lease does.
+    pub fn is_current(&self) -> bool {
+        self.current.load(Ordering::Relaxed)
+    }
+
     async fn follow(self: Arc<Self>, meta: SharedMeta, feed: Feed, observer: Option<Arc<dyn Observer>>) {
         let mut feed = Some(feed);
         loop {
@@ -70,9 +83,13 @@ impl Mirror {
                 News::Changes(changes) => self.apply(&changes.events, observer.as_deref()),
                 News::Gap(error) => {
                     tracing::info!(%error, "changes of the cluster were missed; it is listed again");
+                    self.current.store(false, Ordering::Relaxed);
                     feed = None;
                 }
-                News::Closed => return,
+                News::Closed => {
+                    self.current.store(false, Ordering::Relaxed);
+                    return;
+                }
             }
         }
     }
@@ -94,6 +111,7 @@ impl Mirror {
         match Feed::open(&**meta, &mut image).await {
             Ok(feed) => {
                 *self.image.write() = image;
+                self.current.store(true, Ordering::Relaxed);
                 if let Some(observer) = observer {
                     observer.listed(&self.image());
                 }

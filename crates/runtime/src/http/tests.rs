@@ -15,7 +15,7 @@ async fn fetch(address: SocketAddr, path: &str) -> String {
 }
 
 async fn start(supervisor: &Supervisor, readiness: &Readiness) -> SocketAddr {
-    let routes = routes(Metrics::of_process(), readiness.clone());
+    let routes = routes(Metrics::of_process(), readiness.clone(), supervisor);
     serve(supervisor, "127.0.0.1:0".parse().unwrap(), routes).await.unwrap()
 }
 
@@ -30,6 +30,10 @@ async fn health_and_metrics_are_served_until_shutdown() {
     assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("store: recovering\n"), "{answer}");
     readiness.ready("store");
     assert!(fetch(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+    readiness.require("lease", || Some("it has ended".to_owned()));
+    assert!(fetch(address, "/readyz").await.ends_with("lease: it has ended\n"));
+    readiness.require("lease", || None);
+    assert!(fetch(address, "/readyz").await.starts_with("HTTP/1.1 200"));
     assert!(fetch(address, "/metrics").await.contains("tidelog_process_resident_bytes"));
     assert!(fetch(address, "/nothing").await.starts_with("HTTP/1.1 404"));
     assert!(!request(address, "\x16\x03\x01 not http\r\n\r\n").await.contains("200"));
@@ -38,6 +42,22 @@ async fn health_and_metrics_are_served_until_shutdown() {
     let _idle = TcpStream::connect(address).await.unwrap();
     assert_eq!(supervisor.shut_down(Duration::from_secs(10)).await, Ok(()));
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_process_is_healthy_until_a_task_of_it_has_failed() {
+    let supervisor = Supervisor::new();
+    let address = start(&supervisor, &Readiness::default()).await;
+    assert!(fetch(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+    supervisor.fail("journal", "the disk is gone");
+    for path in ["/healthz", "/livez"] {
+        let answer = fetch(address, path).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && answer.ends_with("journal: the disk is gone\n"),
+            "{answer}"
+        );
+    }
+    supervisor.shut_down(Duration::from_secs(10)).await.unwrap();
 }
 
 #[tokio::test]

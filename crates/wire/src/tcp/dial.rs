@@ -103,10 +103,12 @@ pub(crate) async fn tls_connect(
     config: &Arc<ClientConfig>,
     settings: &TransportSettings,
 ) -> Result<TlsStream<TcpStream>, WireError> {
-    let refused =
-        |error: io::Error| WireError::Connect { addr: addr_given.to_owned(), reason: error.to_string() };
-    let tcp = TcpStream::connect(addr).await.map_err(refused)?;
-    socket::tune_tcp(&tcp, settings).map_err(refused)?;
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => WireError::Refused { addr: addr_given.to_owned() },
+        _ => WireError::Connect { addr: addr_given.to_owned(), reason: error.to_string() },
+    };
+    let tcp = TcpStream::connect(addr).await.map_err(failed)?;
+    socket::tune_tcp(&tcp, settings).map_err(failed)?;
     let mut tls = TlsConnector::from(Arc::clone(config))
         .connect(name, tcp)
         .await

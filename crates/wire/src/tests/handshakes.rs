@@ -152,7 +152,7 @@ async fn nobody_listening_is_an_error_that_may_be_tried_again() {
         let error = within(connect(&options)).await.unwrap_err();
         assert!(error.is_retryable() && error.has_no_side_effects(), "{error}");
         if transport != TransportChoice::Quic {
-            assert!(matches!(&error, WireError::Connect { addr: named, .. } if *named == options.addr));
+            assert!(matches!(&error, WireError::Refused { addr: named } if *named == options.addr));
         }
     }
 }

@@ -1,20 +1,19 @@
 //! What a server says when it is ready: where things are, and commands to paste.
 
 use super::server::{Reach, Server};
-use crate::output;
 
-pub fn print(server: &Server) -> anyhow::Result<()> {
+pub fn text(server: &Server) -> String {
     let Server { data_dir, bucket, quic, http, reach, .. } = server;
     let (context, export) = match reach {
         Reach::Context(path) => (format!("  context   {}\n", path.display()), String::new()),
         Reach::Url(url) => (String::new(), format!("  export TIDELOG_BOOTSTRAP='{url}'\n")),
     };
-    output::print(&format!(
+    format!(
         "\
 Tidelog {version} is ready.
 
   native    {quic}  (QUIC, and TLS over TCP)
-  http      http://{http}  (/livez /readyz /metrics)
+  http      http://{http}  (/healthz /readyz /metrics)
   data      {data}
   bucket    {bucket}
 {context}
@@ -32,5 +31,5 @@ Ctrl-C stops the server; what was acknowledged is still there at the next start.
 ",
         version = env!("CARGO_PKG_VERSION"),
         data = data_dir.display(),
-    ))
+    )
 }

@@ -1,8 +1,13 @@
-//! The frontend's view of the bucket: the cold reader, with pointers from the metadata store.
+//! The bucket, and the frontend's view of it: the cold reader, with pointers from the metadata store.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use tidelog_cold::{BatchStream, ColdError, ColdReader, PointerSource, ReadOptions};
+use anyhow::Context as _;
+use tidelog_cold::{
+    BatchStream, Bucket, BucketOptions, CacheConfig, ColdError, ColdReader, DiskCache, PointerSource,
+    ReadOptions,
+};
 use tidelog_format::pointer::Pointer;
 use tidelog_frontend::{ColdBatches, ColdSource};
 use tidelog_meta::{SharedMeta, TypedMeta as _, keys};
@@ -11,6 +16,23 @@ use tidelog_model::{ErrorCode, Offset, TopicPartition};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidelog_peer::StoreError;
+
+use crate::settings::Settings;
+
+/// Opens the bucket, with a cache below the data directory.
+pub async fn open(settings: &Settings, url: &str, data_dir: &Path) -> anyhow::Result<(Bucket, ColdReader)> {
+    let options = BucketOptions { checksum: settings.s3_checksum.0, ..BucketOptions::default() };
+    let bucket = Bucket::open(url, &options).await.context("the bucket cannot be opened")?;
+    let cache = CacheConfig {
+        memory_bytes: settings.cache_memory_bytes.as_usize(),
+        disk: Some(settings.cache_disk_bytes.0)
+            .filter(|bytes| *bytes > 0)
+            .map(|bytes| DiskCache { directory: data_dir.join("cache"), bytes }),
+        ..CacheConfig::default()
+    };
+    let cold = ColdReader::new(bucket.clone(), cache).await.context("the cache of the bucket")?;
+    Ok((bucket, cold))
+}
 
 /// Reads partitions from the bucket, and looks their pointers up when an object has gone meanwhile.
 pub struct Cold {
