@@ -64,6 +64,8 @@ pub struct Log {
     pub fetching: usize,
     /// All calls to `fetch`.
     pub fetches: usize,
+    /// How often its leader was asked for its end.
+    pub ends_asked: usize,
     /// Where an open transaction begins.
     pub last_stable: Option<Offset>,
     /// The high watermark that fetches are told, where the replica that answers them is behind.
@@ -317,7 +319,10 @@ impl PartitionStore for Fake {
             let at = |offset| Some(ListedOffset { offset, timestamp: TimestampMs::NONE });
             Ok(match spec {
                 OffsetSpec::Start => at(Offset::ZERO),
-                OffsetSpec::End => at(leader.visible_end(isolation)),
+                OffsetSpec::End => {
+                    log.ends_asked += 1;
+                    at(leader.visible_end(isolation))
+                }
                 OffsetSpec::Timestamp(time) if time.0 > 1_000_000 => None,
                 OffsetSpec::Timestamp(timestamp) => Some(ListedOffset { offset: Offset(7), timestamp }),
             })
