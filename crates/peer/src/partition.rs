@@ -85,6 +85,12 @@ impl Fetched {
             Self::Batches { marks, .. } | Self::Tiered { marks, .. } | Self::Nothing { marks } => marks,
         }
     }
+
+    pub fn marks_mut(&mut self) -> &mut Marks {
+        match self {
+            Self::Batches { marks, .. } | Self::Tiered { marks, .. } | Self::Nothing { marks } => marks,
+        }
+    }
 }
 
 /// The offsets that bound a partition, taken at one moment:
@@ -106,6 +112,20 @@ impl Marks {
         match isolation {
             Isolation::ReadUncommitted => self.high_watermark,
             Isolation::ReadCommitted => self.last_stable,
+        }
+    }
+
+    /// What is known of a partition after both were heard, in whatever order: replicas hear of progress
+    /// at different times, and no reader should see an end that goes back.
+    #[must_use]
+    pub fn newest(self, other: Self) -> Self {
+        Self {
+            log_start: self.log_start.max(other.log_start),
+            local_start: self.local_start.max(other.local_start),
+            tiered_end: self.tiered_end.max(other.tiered_end),
+            last_stable: self.last_stable.max(other.last_stable),
+            high_watermark: self.high_watermark.max(other.high_watermark),
+            log_end: self.log_end.max(other.log_end),
         }
     }
 }

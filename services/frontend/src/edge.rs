@@ -7,9 +7,9 @@ use tidelog_model::{ErrorCode, PartitionId, SharedClock, TopicId, TopicPartition
 use tidelog_peer::{PartitionStore, StoreError, TopicInfo, TopicRef, Topics};
 use tidelog_proto::v1;
 use tidelog_runtime::CancellationToken;
-use tidelog_wire::ByteBudget;
 
 use crate::metrics::FrontendMetrics;
+use crate::subscription::Reads;
 use crate::{ColdSource, FrontendOptions, error};
 
 pub(crate) struct Edge {
@@ -19,8 +19,7 @@ pub(crate) struct Edge {
     pub cold: Arc<dyn ColdSource>,
     pub clock: SharedClock,
     pub metrics: FrontendMetrics,
-    /// For records on their way to clients.
-    pub reads: ByteBudget,
+    pub reads: Reads,
     /// `host:port` as clients are told.
     pub advertised: String,
     /// Set when the frontend drains: finish what was begun, begin nothing new.

@@ -15,7 +15,9 @@ mod options;
 mod producer;
 mod server;
 mod subscription;
+mod tail;
 
 pub use cold::{ColdBatches, ColdSource};
 pub use options::{FrontendOptions, StartError};
 pub use server::{Frontend, Parts};
+pub use tail::{SharedTail, TailOptions};

@@ -31,11 +31,42 @@ impl FrontendMetrics {
     }
 }
 
+/// What a shared tail saves. Clones share the numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct TailMetrics {
+    /// Fetches that went on to a store.
+    pub asked: Counter,
+    /// Fetches that waited for the answer to another one's.
+    pub joined: Counter,
+    /// Bytes that were served from memory.
+    pub served_bytes: Counter,
+}
+
+impl TailMetrics {
+    pub(crate) fn register(metrics: &Metrics) -> Self {
+        Self {
+            asked: metrics.counter("frontend_tail_asked", "Fetches that stores were asked"),
+            joined: metrics.counter("frontend_tail_joined", "Fetches that shared another one's answer"),
+            served_bytes: metrics
+                .counter("frontend_tail_served_bytes", "Bytes of records served from recent answers"),
+        }
+    }
+}
+
 /// How much of a budget is in use, whenever someone asks.
 pub(crate) fn observe(metrics: &Metrics, name: &str, help: &str, budget: &ByteBudget) {
     let budget = budget.clone();
-    let used = move || i64::try_from(budget.total_bytes() - budget.free_bytes()).unwrap_or(i64::MAX);
-    metrics.observe(name, help, used);
+    observe_with(metrics, name, help, move || budget.total_bytes() - budget.free_bytes());
+}
+
+/// A gauge that is read whenever someone asks.
+pub(crate) fn observe_with(
+    metrics: &Metrics,
+    name: &str,
+    help: &str,
+    read: impl Fn() -> usize + Send + Sync + 'static,
+) {
+    metrics.observe(name, help, move || i64::try_from(read()).unwrap_or(i64::MAX));
 }
 
 /// Counts one more as long as it lives.

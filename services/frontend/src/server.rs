@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::connection::serve;
 use crate::edge::Edge;
 use crate::metrics::{FrontendMetrics, observe};
+use crate::subscription::Reads;
 use crate::{ColdSource, FrontendOptions, StartError};
 
 /// What a frontend works with.
@@ -79,7 +80,7 @@ impl Frontend {
         }
         let edge = Arc::new(Edge {
             metrics: FrontendMetrics::register(&parts.metrics),
-            reads,
+            reads: Reads::new(reads),
             advertised: options.advertised.clone().unwrap_or_else(|| addr.to_string()),
             store: parts.store,
             topics: parts.topics,

@@ -287,3 +287,76 @@ async fn a_subscription_takes_no_further_frames() {
     assert_eq!(error.kind, FrameKind::Error);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn caught_up_is_not_said_on_the_word_of_a_replica_that_is_behind() {
+    let server = Server::start();
+    let partition = server.topic("t").await;
+    server.fake.change(partition, |log| {
+        (0..10).for_each(|_| log.append(10));
+        log.heard = Some(Offset(50));
+    });
+    let client = server.client(BOTH[0]).await;
+    let subscribe = v1::Subscribe { topic: by_id(partition), ..v1::Subscribe::default() };
+    let (_, mut stream) = client.subscribe(subscribe).await.unwrap();
+    let mut reader = Reader::default();
+    while reader.next < 50 {
+        reader.take(receive(&mut stream).await);
+    }
+    // Asked when it was opened, and at the replica's end; then it waits for the replica.
+    server.fake.until(partition, |log| log.ends_asked == 2 && log.fetching == 1).await;
+    server.fake.change(partition, |log| log.heard = None);
+    let frame = drain(&mut reader, &mut stream).await;
+    let caught_up: v1::CaughtUp = frame.decode(FrameKind::CaughtUp).unwrap();
+    assert_eq!((caught_up.offset, reader.next), (100, 100));
+    // A replica that is further behind than the reader knows.
+    server.fake.change(partition, |log| {
+        log.append(10);
+        log.heard = Some(Offset(100));
+    });
+    server.fake.change(partition, |log| log.heard = None);
+    caught_up_at(&mut reader, &mut stream, 110).await;
+    server.stop().await;
+}
+
+async fn caught_up_at(reader: &mut Reader, stream: &mut Stream, offset: u64) {
+    caught_up(reader, stream).await;
+    assert_eq!(reader.next, offset);
+}
+
+#[tokio::test]
+async fn who_stays_at_the_end_costs_the_leader_one_question() {
+    let server = Server::start();
+    let partition = server.topic("t").await;
+    let client = server.client(BOTH[1]).await;
+    let subscribe = v1::Subscribe { topic: by_id(partition), ..v1::Subscribe::default() };
+    let (_, mut stream) = client.subscribe(subscribe).await.unwrap();
+    let mut reader = Reader::default();
+    caught_up_at(&mut reader, &mut stream, 0).await;
+    let asked = server.fake.change(partition, |log| log.ends_asked);
+    for round in 1..=20 {
+        server.fake.change(partition, |log| log.append(10));
+        caught_up_at(&mut reader, &mut stream, 10 * round).await;
+    }
+    assert_eq!(server.fake.change(partition, |log| log.ends_asked), asked);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn committed_readers_have_caught_up_at_the_last_stable_offset() {
+    let server = Server::start();
+    let partition = server.topic("t").await;
+    server.fake.change(partition, |log| {
+        (0..10).for_each(|_| log.append(10));
+        log.last_stable = Some(Offset(70));
+    });
+    let client = server.client(BOTH[0]).await;
+    let isolation = v1::Isolation::ReadCommitted.into();
+    let subscribe = v1::Subscribe { topic: by_id(partition), isolation, ..v1::Subscribe::default() };
+    let (_, mut stream) = client.subscribe(subscribe).await.unwrap();
+    let mut reader = Reader::default();
+    let frame = drain(&mut reader, &mut stream).await;
+    let caught_up: v1::CaughtUp = frame.decode(FrameKind::CaughtUp).unwrap();
+    assert_eq!((caught_up.offset, caught_up.high_watermark, reader.next), (70, 100, 70));
+    server.stop().await;
+}

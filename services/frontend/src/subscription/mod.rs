@@ -7,6 +7,9 @@
 //!
 //! The client keeps its side of the stream open as long as it wants the subscription.
 
+mod end;
+mod gathered;
+mod room;
 mod run;
 mod start;
 #[cfg(test)]
@@ -18,20 +21,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidelog_format::pointer::Pointer;
 use tidelog_model::{ErrorCode, Offset, TopicPartition};
-use tidelog_peer::{Fetch, Fetched, Isolation, Marks, StoreError};
+use tidelog_peer::{Fetch, Fetched, Isolation, Marks, OffsetSpec, StoreError};
 use tidelog_proto::v1;
 use tidelog_wire::{BytePermit, CloseCode, Frame, FrameKind, FrameReceiver, FrameSender, Stream, WireError};
+use tokio::time::timeout;
 
 use crate::edge::Edge;
 use crate::error;
+use end::{EndWatch, Next};
+use gathered::Gathered;
+use room::READ_BYTES_MIN;
+pub(crate) use room::Reads;
 use run::{Position, RunError, cut};
 
 /// How long one call to the store waits for a record.
 const LONG_POLL: Duration = Duration::from_secs(30);
-
-/// A subscription begins with reads of this size and doubles them while the client keeps up: it needs
-/// nobody's leave to hold this much, and the common budget's for more.
-const READ_BYTES_MIN: usize = 64 * 1024;
 
 /// The largest payload that a client can ask for.
 const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -48,6 +52,8 @@ enum End {
     Left,
     /// The client broke the protocol.
     Misused(WireError),
+    /// The client does not read, and what it holds up is needed for those who do.
+    Stalled,
     Failed(v1::Error),
 }
 
@@ -77,7 +83,7 @@ pub(crate) async fn serve(mut stream: Stream, first: &Frame, edge: &Arc<Edge>) {
     };
     match end {
         End::Done => stream.finish().await,
-        End::Left => stream.reset(CloseCode::CANCELLED),
+        End::Left | End::Stalled => stream.reset(CloseCode::CANCELLED),
         End::Misused(error) => stream.give_up(&error).await,
         End::Failed(error) => stream.fail(&error, CloseCode::CANCELLED).await,
     }
@@ -110,30 +116,40 @@ struct Feed {
     /// How much to fetch next, and at most.
     read_bytes: usize,
     read_bytes_max: usize,
-    /// The client knows that it has everything.
-    caught_up: bool,
+    end: EndWatch,
+    /// The newest that any answer told: what clients are told does not go back.
+    marks: Marks,
+    /// A batch that there was no room for: so much is taken before it is asked for again.
+    needed_bytes: usize,
     idle_turns: usize,
 }
 
 impl Feed {
     async fn run(&mut self, send: &mut FrameSender) -> Result<(), End> {
         while !self.position.is_done() {
-            let (read_bytes, permit) = self.room();
-            match self.fetch(read_bytes).await? {
-                Fetched::Batches { batches, marks } => {
+            let (read_bytes, permit) = self.room().await;
+            let mut found = self.fetch(read_bytes).await?;
+            self.marks = self.marks.newest(*found.marks());
+            *found.marks_mut() = self.marks;
+            match found {
+                Fetched::Batches { batches, .. } => {
+                    let bytes = batches.iter().map(Bytes::len).sum();
+                    let Some(permit) = self.hold(permit, bytes) else { continue };
                     self.idle_turns = 0;
-                    self.caught_up = false;
-                    self.send_runs(batches, &marks, v1::Tier::Hot, read_bytes, send).await?;
+                    let next = self.send_runs(batches, v1::Tier::Hot, read_bytes, &permit, send).await?;
                     drop(permit);
+                    self.confirm(next, send).await?;
                 }
-                Fetched::Tiered { pointer, marks } => {
-                    drop(permit);
-                    self.caught_up = false;
-                    self.replay(pointer, &marks, send).await?;
+                Fetched::Tiered { pointer, .. } => {
+                    self.end.on_behind();
+                    self.replay(pointer, permit, send).await?;
                 }
-                Fetched::Nothing { marks } => {
+                Fetched::Nothing { .. } => {
                     drop(permit);
-                    self.on_nothing(&marks, send).await?;
+                    let next = self.end.on_nothing(self.position.next, self.visible_end());
+                    self.say_caught_up(next, send);
+                    send.flush().await?;
+                    self.confirm(next, send).await?;
                 }
             }
         }
@@ -145,15 +161,21 @@ impl Feed {
     /// How much may be read now. Beyond the minimum it comes from the budget of all subscriptions, so
     /// that a thousand clients that stall hold no more than that; those that do not are served in
     /// smaller pieces meanwhile. One that waits for new records holds nothing.
-    fn room(&self) -> (usize, BytePermit) {
-        let mut bytes = if self.caught_up { READ_BYTES_MIN } else { self.read_bytes };
-        while bytes > READ_BYTES_MIN {
-            if let Some(permit) = self.edge.reads.try_acquire(bytes) {
-                return (bytes, permit);
-            }
-            bytes /= 2;
+    async fn room(&mut self) -> (usize, BytePermit) {
+        match std::mem::take(&mut self.needed_bytes) {
+            0 if self.end.waits() => (READ_BYTES_MIN.min(self.read_bytes_max), BytePermit::none()),
+            0 => self.edge.reads.some(self.read_bytes),
+            needed => (needed, self.edge.reads.all(needed).await),
         }
-        (bytes, BytePermit::none())
+    }
+
+    /// `None` when there is no room for what was read: it is to be dropped.
+    fn hold(&mut self, permit: BytePermit, bytes: usize) -> Option<BytePermit> {
+        let held = self.edge.reads.extend(permit, bytes);
+        if held.is_none() {
+            self.needed_bytes = bytes;
+        }
+        held
     }
 
     async fn fetch(&self, max_bytes: usize) -> Result<Fetched, End> {
@@ -161,41 +183,58 @@ impl Feed {
             partition: self.partition,
             from: self.position.next,
             max_bytes,
-            max_wait: self.caught_up.then_some(LONG_POLL),
+            max_wait: self.end.waits().then_some(LONG_POLL),
             isolation: self.isolation,
         };
         Ok(self.edge.store.fetch(fetch).await?)
     }
 
-    async fn on_nothing(&mut self, marks: &Marks, send: &mut FrameSender) -> Result<(), End> {
-        if !self.caught_up {
-            self.say_caught_up(marks, send);
-            send.flush().await?;
+    fn visible_end(&self) -> Offset {
+        self.marks.visible_end(self.isolation)
+    }
+
+    /// Asks the leader whether this is the end, if need be, and tells the client.
+    async fn confirm(&mut self, next: Next, send: &mut FrameSender) -> Result<(), End> {
+        if next != Next::Confirm {
+            return Ok(());
         }
-        Ok(())
+        let end = self.edge.store.list_offset(self.partition, OffsetSpec::End, self.isolation).await?;
+        let end = end.map_or(self.position.next, |end| end.offset);
+        let next = self.end.on_confirmed(self.position.next, end);
+        self.say_caught_up(next, send);
+        Ok(send.flush().await?)
     }
 
-    fn say_caught_up(&mut self, marks: &Marks, send: &mut FrameSender) {
-        self.caught_up = true;
-        let caught_up = v1::CaughtUp { offset: self.position.next.0, high_watermark: marks.high_watermark.0 };
-        send.push(FrameKind::CaughtUp, &caught_up, &[]);
+    fn say_caught_up(&mut self, next: Next, send: &mut FrameSender) {
+        if next == Next::Say {
+            let high_watermark = self.marks.high_watermark.max(self.position.next).0;
+            let caught_up = v1::CaughtUp { offset: self.position.next.0, high_watermark };
+            send.push(FrameKind::CaughtUp, &caught_up, &[]);
+        }
     }
 
-    /// Sends what the bucket has, up to the pointer's end.
-    async fn replay(&mut self, pointer: Pointer, marks: &Marks, send: &mut FrameSender) -> Result<(), End> {
+    /// Sends what the bucket has, up to the pointer's end. `permit` is good for a run that there was no
+    /// room for.
+    async fn replay(
+        &mut self,
+        pointer: Pointer,
+        permit: BytePermit,
+        send: &mut FrameSender,
+    ) -> Result<(), End> {
         let before = self.position.next;
         let mut batches = self.edge.cold.stream(self.partition, pointer, before);
+        let mut permit = Some(permit);
         while !self.position.is_done() && self.position.next < pointer.tiered_end {
             let Some(run) = batches.next().await else { break };
-            let (read_bytes, permit) = self.room();
             let run = match run {
                 Ok(run) => run,
                 // The manifest may have been replaced meanwhile; the store knows the newest.
                 Err(_) if self.position.next > before => return Ok(()),
                 Err(error) => return Err(error.into()),
             };
-            self.send_runs(vec![run], marks, v1::Tier::Cold, read_bytes, send).await?;
-            drop(permit);
+            let room = permit.take().unwrap_or_else(BytePermit::none);
+            let Some(held) = self.hold(room, run.len()) else { return Ok(()) };
+            self.send_runs(vec![run], v1::Tier::Cold, self.read_bytes, &held, send).await?;
         }
         if self.position.next > before {
             self.idle_turns = 0;
@@ -215,41 +254,52 @@ impl Feed {
     async fn send_runs(
         &mut self,
         runs: Vec<Bytes>,
-        marks: &Marks,
         tier: v1::Tier,
         read_bytes: usize,
+        held: &BytePermit,
         send: &mut FrameSender,
-    ) -> Result<(), End> {
+    ) -> Result<Next, End> {
         let mut gathered = Gathered::default();
         let mut sent_bytes = 0;
         for run in runs {
             let pieces = cut(&run, &mut self.position, read_bytes);
             for piece in pieces.map_err(|error| self.damaged(&error, tier))? {
-                if gathered.bytes > 0 && gathered.bytes + piece.bytes.len() > read_bytes {
-                    gathered.push(marks, tier, send);
-                    send.flush().await?;
+                if gathered.is_full(&piece, read_bytes) {
+                    gathered.push(&self.marks, tier, send);
+                    self.flush(held, send).await?;
                 }
-                gathered.bytes += piece.bytes.len();
                 sent_bytes += piece.bytes.len() as u64;
-                gathered.next = piece.next;
-                gathered.pieces.push(piece.bytes);
+                gathered.take(piece);
             }
         }
-        if gathered.bytes > 0 {
-            gathered.push(marks, tier, send);
-        }
-        // It leaves with the records, and saves asking the store for nothing.
-        if tier == v1::Tier::Hot && self.position.next >= marks.visible_end(self.isolation) {
-            self.say_caught_up(marks, send);
-        }
-        send.flush().await?;
+        gathered.push(&self.marks, tier, send);
+        let next = match tier {
+            v1::Tier::Cold => Next::GoOn,
+            _ => self.end.on_records(self.position.next, self.visible_end()),
+        };
+        // It leaves with the records.
+        self.say_caught_up(next, send);
+        self.flush(held, send).await?;
         match tier {
             v1::Tier::Cold => self.edge.metrics.cold_bytes.inc_by(sent_bytes),
             _ => self.edge.metrics.hot_bytes.inc_by(sent_bytes),
         };
         // The client took it all: the next read may be larger.
         self.read_bytes = (self.read_bytes * 2).min(self.read_bytes_max);
-        Ok(())
+        Ok(next)
+    }
+
+    /// Waits while the client does not read, unless what it holds of the budget is needed.
+    async fn flush(&self, held: &BytePermit, send: &mut FrameSender) -> Result<(), End> {
+        loop {
+            let before = send.queued_bytes();
+            match timeout(self.edge.options.stall_timeout, send.flush()).await {
+                Ok(flushed) => return Ok(flushed?),
+                Err(_) if send.queued_bytes() < before => {}
+                Err(_) if held.bytes() > 0 && self.edge.reads.is_wanted() => return Err(End::Stalled),
+                Err(_) => {}
+            }
+        }
     }
 
     fn damaged(&self, error: &RunError, tier: v1::Tier) -> End {
@@ -258,28 +308,5 @@ impl Feed {
             _ => ErrorCode::JournalCorrupt,
         };
         StoreError::new(code, format!("{}: {error}", self.partition)).into()
-    }
-}
-
-/// Pieces that go out in one frame.
-#[derive(Default)]
-struct Gathered {
-    pieces: Vec<Bytes>,
-    bytes: usize,
-    next: Offset,
-}
-
-impl Gathered {
-    fn push(&mut self, marks: &Marks, tier: v1::Tier, send: &mut FrameSender) {
-        let header = v1::Records {
-            next_offset: self.next.0,
-            log_start: marks.log_start.0,
-            high_watermark: marks.high_watermark.0,
-            last_stable: marks.last_stable.0,
-            tier: tier.into(),
-        };
-        send.push(FrameKind::Records, &header, &self.pieces);
-        self.pieces.clear();
-        self.bytes = 0;
     }
 }

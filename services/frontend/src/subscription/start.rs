@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use tidelog_model::Offset;
-use tidelog_peer::Isolation;
+use tidelog_peer::{Isolation, Marks};
 use tidelog_proto::v1;
 
+use super::end::EndWatch;
+use super::room::READ_BYTES_MIN;
 use super::run::Position;
-use super::{Feed, READ_BYTES_MAX, READ_BYTES_MIN};
+use super::{Feed, READ_BYTES_MAX};
 use crate::control::offsets::find;
 use crate::edge::{Edge, id_bytes};
 
@@ -44,7 +46,9 @@ pub(super) async fn open(
         position: Position { next: found.place.offset, stop },
         read_bytes: READ_BYTES_MIN.min(read_bytes_max),
         read_bytes_max,
-        caught_up: false,
+        end: EndWatch::default(),
+        marks: Marks::default(),
+        needed_bytes: 0,
         idle_turns: 0,
     };
     Ok((feed, subscribed))

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,6 +62,51 @@ pub struct Log {
     pub no_room: bool,
     /// Calls to `fetch` that have not returned.
     pub fetching: usize,
+    /// All calls to `fetch`.
+    pub fetches: usize,
+    /// How often its leader was asked for its end.
+    pub ends_asked: usize,
+    /// Where an open transaction begins.
+    pub last_stable: Option<Offset>,
+    /// The high watermark that fetches are told, where the replica that answers them is behind.
+    pub heard: Option<Offset>,
+    /// What fetches fail with.
+    pub refusal: Option<ErrorCode>,
+    /// Batches are handed out as copies, and what is alive of them is counted.
+    pub alive: Option<Arc<Alive>>,
+}
+
+/// Bytes of handed out batches that somebody holds, now and at most so far.
+#[derive(Debug, Default)]
+pub struct Alive {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Alive {
+    pub fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    fn copy(self: &Arc<Self>, batch: &Bytes) -> Bytes {
+        let now = self.now.fetch_add(batch.len(), Ordering::Relaxed) + batch.len();
+        self.most.fetch_max(now, Ordering::Relaxed);
+        Bytes::from_owner(Counted(batch.to_vec(), Arc::clone(self)))
+    }
+}
+
+struct Counted(Vec<u8>, Arc<Alive>);
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.1.now.fetch_sub(self.0.len(), Ordering::Relaxed);
+    }
 }
 
 impl Log {
@@ -82,12 +128,13 @@ impl Log {
 
     fn marks(&self) -> Marks {
         let end = self.end();
+        let high_watermark = self.heard.unwrap_or(end);
         Marks {
             log_start: Offset::ZERO,
             local_start: self.local_start,
             tiered_end: self.tiered_end,
-            last_stable: end,
-            high_watermark: end,
+            last_stable: self.last_stable.unwrap_or(end).min(high_watermark),
+            high_watermark,
             log_end: end,
         }
     }
@@ -147,6 +194,9 @@ impl Fake {
     fn try_fetch(&self, fetch: &Fetch) -> Result<Fetched, StoreError> {
         self.known(fetch.partition, |log| {
             let marks = log.marks();
+            if let Some(code) = log.refusal {
+                return Err(code.into());
+            }
             if fetch.from > marks.log_end {
                 return Err(ErrorCode::OffsetOutOfRange.into());
             }
@@ -155,12 +205,16 @@ impl Fake {
             }
             let mut bytes = 0;
             let mut batches: Vec<Bytes> = Vec::new();
+            let end = marks.visible_end(fetch.isolation);
             for batch in log.from(fetch.from) {
+                if batch::header(batch).unwrap().next_offset() > end {
+                    break;
+                }
                 if !batches.is_empty() && bytes + batch.len() > fetch.max_bytes {
                     break;
                 }
                 bytes += batch.len();
-                batches.push(batch.clone());
+                batches.push(log.alive.as_ref().map_or_else(|| batch.clone(), |alive| alive.copy(batch)));
             }
             Ok(if batches.is_empty() {
                 Fetched::Nothing { marks }
@@ -230,6 +284,7 @@ impl PartitionStore for Fake {
     async fn fetch(&self, fetch: Fetch) -> Result<Fetched, StoreError> {
         self.known(fetch.partition, |log| {
             log.fetching += 1;
+            log.fetches += 1;
             Ok(())
         })?;
         let _fetching = Fetching(self, fetch.partition);
@@ -255,13 +310,19 @@ impl PartitionStore for Fake {
         &self,
         partition: TopicPartition,
         spec: OffsetSpec,
-        _isolation: Isolation,
+        isolation: Isolation,
     ) -> Result<Option<ListedOffset>, StoreError> {
         self.known(partition, |log| {
+            let heard = log.heard.take();
+            let leader = log.marks();
+            log.heard = heard;
             let at = |offset| Some(ListedOffset { offset, timestamp: TimestampMs::NONE });
             Ok(match spec {
                 OffsetSpec::Start => at(Offset::ZERO),
-                OffsetSpec::End => at(log.end()),
+                OffsetSpec::End => {
+                    log.ends_asked += 1;
+                    at(leader.visible_end(isolation))
+                }
                 OffsetSpec::Timestamp(time) if time.0 > 1_000_000 => None,
                 OffsetSpec::Timestamp(timestamp) => Some(ListedOffset { offset: Offset(7), timestamp }),
             })
@@ -390,6 +451,14 @@ impl Server {
     }
 
     pub fn with(change: impl FnOnce(&mut FrontendOptions)) -> Self {
+        Self::through(change, |fake, _, _| fake)
+    }
+
+    /// The frontend reaches the fake through what `store` makes of it.
+    pub fn through(
+        change: impl FnOnce(&mut FrontendOptions),
+        store: impl FnOnce(Arc<Fake>, &Metrics, &Supervisor) -> Arc<dyn PartitionStore>,
+    ) -> Self {
         let identity = Identity::self_signed(&["localhost".to_owned()]).unwrap();
         let mut options = FrontendOptions::new(
             "127.0.0.1:0".parse().unwrap(),
@@ -398,13 +467,14 @@ impl Server {
         change(&mut options);
         let fake = Arc::new(Fake::default());
         let supervisor = Supervisor::new();
+        let metrics = Metrics::default();
         let parts = Parts {
-            store: fake.clone(),
+            store: store(fake.clone(), &metrics, &supervisor),
             topics: fake.clone(),
             cold: Arc::new(Bucket(fake.clone())),
             clock: Arc::new(FixedClock),
             supervisor: supervisor.clone(),
-            metrics: Metrics::default(),
+            metrics,
         };
         Self { frontend: Frontend::start(options, parts).unwrap(), fake, identity, supervisor }
     }
@@ -413,6 +483,15 @@ impl Server {
         let trust = Trust::Pinned(self.identity.fingerprint());
         let mut options = ConnectOptions::new(self.frontend.local_addr().to_string(), trust);
         options.transport = transport;
+        Client(within(connect(&options)).await.unwrap())
+    }
+
+    /// A client over QUIC that takes in no more than this of a stream that it does not read.
+    pub async fn client_of_little(&self, stream_window_bytes: u32) -> Client {
+        let trust = Trust::Pinned(self.identity.fingerprint());
+        let mut options = ConnectOptions::new(self.frontend.local_addr().to_string(), trust);
+        options.transport = TransportChoice::Quic;
+        options.settings.stream_window_bytes = stream_window_bytes;
         Client(within(connect(&options)).await.unwrap())
     }
 
