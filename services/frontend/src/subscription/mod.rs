@@ -163,6 +163,7 @@ impl Feed {
             max_bytes,
             max_wait: self.caught_up.then_some(LONG_POLL),
             isolation: self.isolation,
+            follower: false,
         };
         Ok(self.edge.store.fetch(fetch).await?)
     }
