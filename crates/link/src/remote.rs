@@ -193,7 +193,7 @@ impl Remote {
 
     /// The lane of a partition's batches, opened if it has to be. Several lanes, so that more than one
     /// processor encrypts.
-    pub(crate) async fn forward_lane(
+    pub async fn forward_lane(
         &self,
         partition: TopicPartition,
     ) -> Result<Arc<ForwardLane>, LinkError> {

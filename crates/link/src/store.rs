@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::BytesMut;
 use std::time::Duration;
-use tidelog_model::{ProducerEpoch, ProducerId, TopicId, TopicPartition};
+use tidelog_model::{ErrorCode, ProducerEpoch, ProducerId, TopicId, TopicPartition};
 use tidelog_peer::{
     Ack, Fetch, Fetched, Isolation, ListedOffset, OffsetSpec, PartitionDescription, PartitionStore,
     StoreError,
@@ -21,7 +21,12 @@ impl PartitionStore for Remote {
     /// An error in the acknowledgement tells whether the batch left: it does not wait for the store to
     /// give the batch its place, only for its place on the way there.
     async fn produce(&self, partition: TopicPartition, batch: BytesMut) -> Result<Ack, StoreError> {
-        self.forward_lane(partition).await?.produce(partition, batch).await
+        let lane = self.forward_lane(partition).await?;
+        let (sender, ack) = Ack::pending();
+        match lane.send(partition, batch.freeze(), sender).await {
+            Ok(()) => Ok(ack),
+            Err(_) => Err(ErrorCode::BrokerNotAvailable.into()),
+        }
     }
 
     async fn fetch(&self, fetch: Fetch) -> Result<Fetched, StoreError> {

@@ -6,10 +6,39 @@
 //! noticing changes nothing.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tidelog_model::NodeId;
 
 use crate::{
     Compare, Entry, Event, LeaseId, Meta, MetaError, Op, Revision, Txn, TxnOutcome, Watch, WatchError,
 };
+
+/// The election of the cluster's controller. Its value is an [`Incumbent`].
+pub const CONTROLLER: &str = "controller";
+
+/// Who is controller, as the election's key says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incumbent {
+    /// The node whose store was elected, and which start of it.
+    pub node: NodeId,
+    pub boot: u64,
+}
+
+impl Incumbent {
+    /// What stands in the election's key; `None` when it cannot be read.
+    pub fn of(leader: &Leader) -> Option<Self> {
+        serde_json::from_slice(&leader.value).ok()
+    }
+
+    pub fn encode(&self) -> Bytes {
+        Bytes::from(serde_json::to_vec(self).expect("two numbers are JSON"))
+    }
+}
+
+/// The controller at this moment, if there is one.
+pub async fn controller(meta: &dyn Meta) -> Result<Option<Incumbent>, MetaError> {
+    Ok(leader(meta, CONTROLLER).await?.as_ref().and_then(Incumbent::of))
+}
 
 /// A won election, for as long as the lease lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,10 @@
 //! The answer to an append: it comes after the call that ordered the batch, when the disk has it.
 
+use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tidelog_model::{ErrorCode, Offset, TimestampMs};
@@ -33,15 +36,28 @@ enum State {
     Waiting(oneshot::Receiver<Result<Produced, StoreError>>),
 }
 
+/// Is told what became of batches, instead of one waiting [`Ack`] for each.
+pub trait AckSink: Send + Sync {
+    /// The answer to the batch that the sink's owner gave this number. Called on whatever task the
+    /// answer arrived on, so it must not wait.
+    fn answered(&self, number: u64, answer: Result<Produced, StoreError>);
+}
+
 /// The store's end of an [`Ack`]. Dropped without an answer, it answers "outcome unknown".
-#[derive(Debug)]
-pub struct AckSender(oneshot::Sender<Result<Produced, StoreError>>);
+#[must_use = "dropping it answers that the outcome is unknown"]
+pub struct AckSender(To);
+
+enum To {
+    Waiting(oneshot::Sender<Result<Produced, StoreError>>),
+    Sink(Arc<dyn AckSink>, u64),
+    Nobody,
+}
 
 impl Ack {
     /// An acknowledgement that is to come.
     pub fn pending() -> (AckSender, Self) {
         let (sender, receiver) = oneshot::channel();
-        (AckSender(sender), Self(State::Waiting(receiver)))
+        (AckSender(To::Waiting(sender)), Self(State::Waiting(receiver)))
     }
 
     /// An acknowledgement that is there already.
@@ -51,10 +67,59 @@ impl Ack {
 }
 
 impl AckSender {
-    /// Answers; it does not matter whether anyone still listens.
-    pub fn send(self, result: Result<Produced, StoreError>) {
-        let _ = self.0.send(result);
+    /// Answers to a sink, about the batch that it knows by this number.
+    pub fn to_sink(sink: Arc<dyn AckSink>, number: u64) -> Self {
+        Self(To::Sink(sink, number))
     }
+
+    /// Answers; it does not matter whether anyone still listens.
+    pub fn send(mut self, result: Result<Produced, StoreError>) {
+        mem::replace(&mut self.0, To::Nobody).answer(result);
+    }
+
+    /// Goes without an answer: the batch was not handed over, as its sender knows by other means.
+    pub fn withdraw(mut self) {
+        self.0 = To::Nobody;
+    }
+
+    /// Nobody waits for the answer any more.
+    pub fn is_closed(&self) -> bool {
+        match &self.0 {
+            To::Waiting(sender) => sender.is_closed(),
+            To::Sink(..) => false,
+            To::Nobody => true,
+        }
+    }
+}
+
+impl To {
+    fn answer(self, result: Result<Produced, StoreError>) {
+        match self {
+            Self::Waiting(sender) => drop(sender.send(result)),
+            Self::Sink(sink, number) => sink.answered(number, result),
+            Self::Nobody => {}
+        }
+    }
+}
+
+impl Drop for AckSender {
+    fn drop(&mut self) {
+        // Who waits sees the dropped channel.
+        if let to @ To::Sink(..) = mem::replace(&mut self.0, To::Nobody) {
+            to.answer(Err(unanswered()));
+        }
+    }
+}
+
+impl fmt::Debug for AckSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AckSender").finish_non_exhaustive()
+    }
+}
+
+fn unanswered() -> StoreError {
+    let message = "the store stopped before it answered; the outcome is unknown";
+    StoreError::new(ErrorCode::StorageError, message)
 }
 
 impl Future for Ack {
@@ -66,10 +131,7 @@ impl Future for Ack {
         match &mut self.0 {
             State::Ready(result) => Poll::Ready(result.take().expect("polled after it resolved")),
             State::Waiting(receiver) => Pin::new(receiver).poll(context).map(|answer| {
-                answer.unwrap_or_else(|_| {
-                    let message = "the store stopped before it answered; the outcome is unknown";
-                    Err(StoreError::new(ErrorCode::StorageError, message))
-                })
+                answer.unwrap_or_else(|_| Err(unanswered()))
             }),
         }
     }
@@ -94,5 +156,24 @@ mod tests {
         let (sender, ack) = Ack::pending();
         drop(sender);
         assert!(!ack.await.unwrap_err().has_no_side_effects());
+    }
+
+    #[derive(Default)]
+    struct Told(std::sync::Mutex<Vec<(u64, Option<Offset>)>>);
+
+    impl AckSink for Told {
+        fn answered(&self, number: u64, answer: Result<Produced, StoreError>) {
+            self.0.lock().unwrap().push((number, answer.ok().map(|produced| produced.base_offset)));
+        }
+    }
+
+    #[test]
+    fn a_sink_is_told_once_unless_the_sender_was_withdrawn() {
+        let told = Arc::new(Told::default());
+        let sender = |number| AckSender::to_sink(told.clone(), number);
+        sender(1).send(Ok(PRODUCED));
+        sender(2).withdraw();
+        drop(sender(3));
+        assert_eq!(*told.0.lock().unwrap(), [(1, Some(Offset(7))), (3, None)]);
     }
 }

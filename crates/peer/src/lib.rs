@@ -10,7 +10,7 @@ mod error;
 mod partition;
 mod topics;
 
-pub use ack::{Ack, AckSender, Produced};
+pub use ack::{Ack, AckSender, AckSink, Produced};
 pub use control::{
     HAND_OVER_HOLD, HandOver, LogReport, LogReports, PartitionBytes, Ping, Pong, RESIGNED_MAX, StoreControl,
 };

@@ -65,6 +65,8 @@ pub struct Fetch {
     /// How long to wait for a record when there is none yet; `None` answers at once.
     pub max_wait: Option<Duration>,
     pub isolation: Isolation,
+    /// A follower may answer, too, with what it knows to be committed; it may be behind its leader.
+    pub follower: bool,
 }
 
 /// The answer to a [`Fetch`].

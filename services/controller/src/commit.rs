@@ -10,7 +10,7 @@ use tidelog_meta::{Meta, MetaError, Revision, Txn, TxnOutcome, Value as _, keys}
 use tidelog_model::TopicPartition;
 use tidelog_runtime::crash_point;
 
-use crate::controller::ELECTION;
+use crate::ELECTION;
 use crate::plan::Change;
 
 /// Records to a transaction: one comparison is the election key's.

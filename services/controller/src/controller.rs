@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use tidelog_meta::election::{self, Leadership};
+use tidelog_meta::election::{self, Incumbent, Leadership};
 use tidelog_meta::{LeaseId, MetaError, SharedMeta};
 use tidelog_model::{NodeId, SharedClock};
 use tidelog_runtime::{CancellationToken, Supervisor};
@@ -13,10 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::lead::{Context, End, Lead};
 use crate::operator::{COMMANDS_MAX, Command};
-use crate::{Operator, Options, Refusal, Stores, standby};
-
-/// The name of the election.
-pub const ELECTION: &str = "controller";
+use crate::{ELECTION, Operator, Options, Refusal, Stores, standby};
 
 /// How long one who was controller and could not go on waits before it stands again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -39,19 +34,6 @@ pub struct Parts {
     pub lease: watch::Receiver<Option<LeaseId>>,
     pub clock: SharedClock,
     pub options: Options,
-}
-
-/// Who is controller, as the election's key says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Incumbent {
-    pub(crate) node: NodeId,
-    pub(crate) boot: u64,
-}
-
-impl Incumbent {
-    pub(crate) fn of(leader: &election::Leader) -> Option<Self> {
-        serde_json::from_slice(&leader.value).ok()
-    }
 }
 
 /// A candidate for the cluster's controller.
@@ -112,7 +94,7 @@ impl Controller {
             let mut lease_changes = self.parts.lease.clone();
             let lease = *lease_changes.borrow_and_update();
             let incumbent = Incumbent { node: self.parts.node, boot: self.parts.boot };
-            let value = Bytes::from(serde_json::to_vec(&incumbent).expect("two numbers are JSON"));
+            let value = incumbent.encode();
             let meta = Arc::clone(&self.parts.meta);
             let campaign = async move {
                 match lease {
@@ -179,6 +161,5 @@ async fn refuse(meta: &SharedMeta, command: Command) {
 
 /// The node whose store is controller.
 async fn incumbent(meta: &SharedMeta) -> Result<Option<NodeId>, MetaError> {
-    let leader = election::leader(&**meta, ELECTION).await?;
-    Ok(leader.and_then(|leader| Incumbent::of(&leader)).map(|incumbent| incumbent.node))
+    Ok(election::controller(&**meta).await?.map(|incumbent| incumbent.node))
 }

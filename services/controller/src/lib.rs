@@ -16,10 +16,12 @@ pub mod plan;
 mod standby;
 mod stores;
 
-pub use controller::{Controller, ELECTION, Parts};
+pub use controller::{Controller, Parts};
 pub use operator::{
     ClusterStatus, Elected, NewTopic, NodeState, NodeStatus, Operator, PartitionState, PartitionStatus,
     Refusal,
 };
 pub use options::Options;
 pub use stores::{Stores, Unreachable};
+/// The name of the election.
+pub use tidelog_meta::election::CONTROLLER as ELECTION;

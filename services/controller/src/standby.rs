@@ -10,13 +10,13 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use tidelog_meta::election::{self, Leader};
+use tidelog_meta::election::{self, Incumbent, Leader};
 use tidelog_meta::{Live, TypedMeta as _, keys};
 use tidelog_peer::Ping;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::Unreachable;
-use crate::controller::{ELECTION, Incumbent, Parts};
+use crate::{ELECTION, Unreachable};
+use crate::controller::Parts;
 
 /// How long to wait after the metadata could not be asked.
 const PAUSE: Duration = Duration::from_secs(2);

@@ -25,6 +25,7 @@ pub(crate) fn fetch_call(fetch: &Fetch) -> v1::FetchCall {
         max_bytes: fetch.max_bytes as u64,
         max_wait_ms: fetch.max_wait.map(clamp),
         read_committed: fetch.isolation == Isolation::ReadCommitted,
+        follower: fetch.follower,
     }
 }
 
@@ -35,6 +36,7 @@ pub(crate) fn fetch(call: v1::FetchCall) -> Converted<Fetch> {
         max_bytes: call.max_bytes.min(FETCH_BYTES_MAX) as usize,
         max_wait: call.max_wait_ms.map(|ms| Duration::from_millis(u64::from(ms))),
         isolation: isolation(call.read_committed),
+        follower: call.follower,
     })
 }
 

@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tidelog_model::{ErrorCode, Offset, TimestampMs, TopicPartition};
-use tidelog_peer::{Ack, AckSender, Produced, StoreError};
+use tidelog_peer::{AckSender, Produced, StoreError};
 use tidelog_proto::v1;
 use tidelog_wire::{ByteBudget, BytePermit, FrameKind, FrameReceiver, FrameSender, Stream, WireError};
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ const WRITE_BYTES: usize = 1024 * 1024;
 
 /// A lane that batches can be handed to until it ends. Dropping it ends it.
 #[derive(Debug)]
-pub(crate) struct ForwardLane {
+pub struct ForwardLane {
     queue: mpsc::UnboundedSender<Forwarded>,
     in_flight: ByteBudget,
 }
@@ -30,7 +30,7 @@ pub(crate) struct ForwardLane {
 #[derive(Debug)]
 struct Forwarded {
     partition: TopicPartition,
-    batch: BytesMut,
+    batch: Bytes,
     waiting: Waiting,
 }
 
@@ -59,21 +59,41 @@ impl ForwardLane {
         Ok((lane, work(stream, forwarded, addr)))
     }
 
-    pub(crate) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.queue.is_closed()
     }
 
-    /// Waits for room; when it returns, the batch has its place in the lane's order.
-    pub(crate) async fn produce(
+    /// Hands a batch over, if there is room for it now; else gives the acknowledgement's sender back.
+    /// What is handed over leaves in that order, and is answered in that order.
+    pub fn try_send(&self, partition: TopicPartition, batch: Bytes, ack: AckSender) -> Result<(), AckSender> {
+        match self.in_flight.try_acquire(batch.len()) {
+            Some(permit) => self.enqueue(partition, batch, ack, permit),
+            None => Err(ack),
+        }
+    }
+
+    /// Waits for room; when it returns, the batch has its place in the lane's order. When the lane has
+    /// ended, gives the acknowledgement's sender back: nothing has left.
+    pub async fn send(
         &self,
         partition: TopicPartition,
-        batch: BytesMut,
-    ) -> Result<Ack, StoreError> {
+        batch: Bytes,
+        ack: AckSender,
+    ) -> Result<(), AckSender> {
         let permit = self.in_flight.acquire(batch.len()).await;
-        let (sender, ack) = Ack::pending();
-        let waiting = Waiting { ack: sender, _permit: permit };
+        self.enqueue(partition, batch, ack, permit)
+    }
+
+    fn enqueue(
+        &self,
+        partition: TopicPartition,
+        batch: Bytes,
+        ack: AckSender,
+        permit: BytePermit,
+    ) -> Result<(), AckSender> {
+        let waiting = Waiting { ack, _permit: permit };
         let handed_over = self.queue.send(Forwarded { partition, batch, waiting });
-        handed_over.map(|()| ack).map_err(|_| StoreError::from(ErrorCode::BrokerNotAvailable))
+        handed_over.map_err(|refused| refused.0.waiting.ack)
     }
 }
 
@@ -85,7 +105,8 @@ async fn work(stream: Stream, mut forwarded: mpsc::UnboundedReceiver<Forwarded>,
         error = read(recv, &sent) => error,
     };
     let lost = |code, what| StoreError::new(code, format!("{addr} {what}: {ended}"));
-    for waiting in sent.lock().drain(..) {
+    let unanswered = std::mem::take(&mut *sent.lock());
+    for waiting in unanswered {
         let error = lost(ErrorCode::RequestTimedOut, "went away before it acknowledged the batch");
         waiting.ack.send(Err(error));
     }
@@ -109,7 +130,7 @@ async fn write(
             sent.lock().push_back(waiting);
             let topic_id = topic_id_bytes(partition.topic);
             let header = v1::Produce { topic_id, partition: partition.partition.0, sequence };
-            send.push(FrameKind::Produce, &header, &[batch.freeze()]);
+            send.push(FrameKind::Produce, &header, &[batch]);
             sequence += 1;
             next = (send.queued_bytes() < WRITE_BYTES).then(|| forwarded.try_recv().ok()).flatten();
         }

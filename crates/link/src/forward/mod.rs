@@ -4,6 +4,5 @@
 mod client;
 mod server;
 
+pub use client::ForwardLane;
 pub use server::{SessionCounters, SessionRules, serve};
-
-pub(crate) use client::ForwardLane;

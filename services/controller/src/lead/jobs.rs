@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Context, Lead};
 use crate::commit::{Committed, commit};
-use crate::controller::ELECTION;
+use crate::ELECTION;
 use crate::plan::Change;
 use crate::plan::election::Reports;
 use crate::plan::leadership::Move;

@@ -185,6 +185,7 @@ impl Feed {
             max_bytes,
             max_wait: self.end.waits().then_some(LONG_POLL),
             isolation: self.isolation,
+            follower: false,
         };
         Ok(self.edge.store.fetch(fetch).await?)
     }

@@ -15,6 +15,7 @@ fn fetch(partition: tidelog_model::TopicPartition, from: u64, wait: Option<Durat
         max_bytes: 1 << 20,
         max_wait: wait,
         isolation: Isolation::ReadCommitted,
+        follower: false,
     }
 }
 

@@ -189,6 +189,7 @@ impl Running {
                 max_bytes: 256 * 1024,
                 max_wait: None,
                 isolation: Isolation::ReadUncommitted,
+                follower: false,
             };
             match self.store.fetch(fetch).await? {
                 Fetched::Nothing { .. } => return Ok(values),
@@ -300,7 +301,7 @@ impl Running {
         let (mut epochs, mut from) = (Vec::new(), Offset(0));
         loop {
             let isolation = Isolation::ReadUncommitted;
-            let fetch = Fetch { partition, from, max_bytes: 1 << 20, max_wait: None, isolation };
+            let fetch = Fetch { partition, from, max_bytes: 1 << 20, max_wait: None, isolation, follower: false };
             let Fetched::Batches { batches, .. } = self.store.fetch(fetch).await.unwrap() else {
                 epochs.dedup();
                 return epochs;

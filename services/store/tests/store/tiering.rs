@@ -270,6 +270,7 @@ async fn a_damaged_manifest_is_named_and_leaves_other_partitions_alone() {
             max_bytes: 1,
             max_wait: None,
             isolation: Isolation::ReadUncommitted,
+            follower: false,
         })
         .await
         .unwrap()
@@ -327,6 +328,7 @@ async fn tiered(
         max_bytes: 1,
         max_wait: None,
         isolation: Isolation::ReadUncommitted,
+        follower: false,
     };
     running.store.fetch(fetch).await.unwrap()
 }
