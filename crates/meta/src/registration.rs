@@ -116,10 +116,11 @@ impl<V: Value> Keeper<V> {
         };
         self.held.send_replace(None);
         self.lease.send_replace(None);
-        match &outcome {
-            Ok(Some(end)) => tracing::warn!(key = %self.key, ?end, "the lease is over; registering again"),
+        if let Ok(Some(end)) = &outcome {
+            tracing::warn!(key = %self.key, ?end, "the lease is over; registering again");
+        } else {
             // The key goes with the lease, whatever became of the last put.
-            Ok(None) | Err(_) => {
+            {
                 let revoked = tokio::time::timeout(REMOVE_WITHIN, self.meta.revoke(held.id())).await;
                 if !matches!(revoked, Ok(Ok(()))) {
                     tracing::warn!(key = %self.key, "the key could not be removed; its lease will end it");

@@ -327,8 +327,7 @@ async fn an_end_that_goes_back_empties_the_ring() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_kept_is_bounded_for_each_partition_and_for_all() {
-    let options =
-        TailOptions { partition_bytes: 30_000, total_bytes: 50_000, keep: Duration::from_secs(5) };
+    let options = TailOptions { partition_bytes: 30_000, total_bytes: 50_000, keep: Duration::from_secs(5) };
     let shared = Shared::with(options).await;
     for round in 0..40_u64 {
         for number in 0..4 {
@@ -406,8 +405,7 @@ async fn read(
     habit: Habit,
     mut end: tokio::sync::watch::Receiver<Option<u64>>,
 ) -> Vec<Bytes> {
-    let isolation =
-        if habit.committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
+    let isolation = if habit.committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
     let (mut seen, mut next, mut told) = (Vec::new(), 0, Offset::ZERO);
     let mut turn = 0_usize;
     while end.borrow_and_update().is_none_or(|end| next < end) {
@@ -428,7 +426,9 @@ async fn read(
         let mut found = match answer {
             Fetched::Batches { batches, marks } => {
                 assert!(bounds(&batches).1 <= marks.visible_end(isolation).0);
-                assert!(batches.len() == 1 || batches.iter().map(Bytes::len).sum::<usize>() <= habit.max_bytes);
+                assert!(
+                    batches.len() == 1 || batches.iter().map(Bytes::len).sum::<usize>() <= habit.max_bytes
+                );
                 assert!(marks.high_watermark >= told || shared.metric("frontend_tail_partitions") == 0);
                 told = marks.high_watermark;
                 batches

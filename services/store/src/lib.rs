@@ -5,6 +5,7 @@
 //! called through the traits of `tidelog-peer`.
 
 mod boot;
+mod cluster;
 mod error;
 mod fetch;
 mod journal_sink;
@@ -26,6 +27,7 @@ pub use boot::bucket::OwnerError;
 pub use boot::identity::IdentityError;
 pub use boot::memory::MemoryError;
 pub use boot::recovery::Gap;
+pub use cluster::{ClusterParts, ClusterStore};
 pub use open::{OpenError, Parts};
 pub use options::StoreOptions;
 pub use store::Store;

@@ -18,6 +18,7 @@ use tidelog_runtime::{Metrics, Supervisor};
 use crate::boot::bucket::{self, Owner, OwnerError};
 use crate::boot::identity::{self, IdentityError};
 use crate::boot::leadership::{self, Led};
+use crate::boot::memory::MemoryError;
 use crate::boot::recovery::{Commitment, Gap, Recovery};
 use crate::boot::refill;
 use crate::boot::replica::{self, Missing};
@@ -63,6 +64,8 @@ pub enum OpenError {
          the one these records were written under"
     )]
     UnknownTopic(TopicId),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     #[error("the metadata store: {0}")]
     Meta(#[from] MetaError),
     #[error("the metadata store has the key {0:?}, which is about nothing known")]

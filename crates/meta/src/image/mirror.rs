@@ -75,6 +75,7 @@ impl Mirror {
             let Some(open) = &mut feed else {
                 feed = self.list(&meta, observer.as_deref()).await;
                 if feed.is_none() {
+                    #[expect(clippy::disallowed_methods, reason = "a back-off")]
                     tokio::time::sleep(LIST_AGAIN).await;
                 }
                 continue;
@@ -96,7 +97,9 @@ impl Mirror {
 
     fn apply(&self, events: &[Event], observer: Option<&dyn Observer>) {
         let mut image = self.image.write();
-        events.iter().for_each(|event| image.apply(event));
+        for event in events {
+            image.apply(event);
+        }
         drop(image);
         if let Some(observer) = observer {
             let subjects: Vec<_> = events.iter().filter_map(|event| Subject::of(event.key())).collect();

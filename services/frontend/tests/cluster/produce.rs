@@ -43,9 +43,7 @@ async fn every_batch_is_there_once_and_in_order_while_leaders_move_and_die() {
     let world = World::with(3).await;
     let partitions = world.led_topic("orders", 3, 1).await;
     let sessions: Vec<_> = [10, 11]
-        .map(|producer| {
-            tokio::spawn(session(world.router.clone(), producer, partitions.clone(), BATCHES))
-        })
+        .map(|producer| tokio::spawn(session(world.router.clone(), producer, partitions.clone(), BATCHES)))
         .into();
     let all = partitions.len() * BATCHES as usize * 2;
     for turn in 1..=12 {

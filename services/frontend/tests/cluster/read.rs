@@ -127,17 +127,22 @@ async fn offload_reaches_leaders_and_evict_all_who_hold_something() {
     let world = World::with(3).await;
     let partitions = world.led_topic("orders", 2, 1).await;
     world.elect(partitions[1], 2).await;
-    world.until(|world| {
-        let image = world.mirror.image();
-        image.partition(partitions[1]).and_then(|record| record.leader).is_some_and(|l| l.node == NodeId(2))
-    })
-    .await;
+    world
+        .until(|world| {
+            let image = world.mirror.image();
+            image
+                .partition(partitions[1])
+                .and_then(|record| record.leader)
+                .is_some_and(|l| l.node == NodeId(2))
+        })
+        .await;
     within(world.router.offload(partitions[0].topic)).await.unwrap();
     let mut asked = world.logs.asked();
     asked.sort_by_key(|(node, _)| *node);
     assert_eq!(asked, [(NodeId(1), Asked::Offload), (NodeId(2), Asked::Offload)]);
     within(world.router.evict(partitions[0].topic)).await.unwrap();
-    let evicted: Vec<_> = world.logs.asked().into_iter().filter(|(_, asked)| *asked == Asked::Evict).collect();
+    let evicted: Vec<_> =
+        world.logs.asked().into_iter().filter(|(_, asked)| *asked == Asked::Evict).collect();
     assert_eq!(evicted.len(), 3);
     world.stop().await;
 }

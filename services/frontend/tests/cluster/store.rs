@@ -204,9 +204,7 @@ impl PartitionStore for Played {
         _: OffsetSpec,
         _: Isolation,
     ) -> Result<Option<ListedOffset>, StoreError> {
-        self.led(id, |log| {
-            Some(ListedOffset { offset: log.marks().log_end, timestamp: TimestampMs::NONE })
-        })
+        self.led(id, |log| Some(ListedOffset { offset: log.marks().log_end, timestamp: TimestampMs::NONE }))
     }
 
     async fn describe(&self, partition: TopicPartition) -> Result<PartitionDescription, StoreError> {

@@ -74,6 +74,11 @@ impl Recovery {
         self.logs.remove(&partition).unwrap_or_default()
     }
 
+    /// What the journal has, of all partitions.
+    pub(crate) fn take_all(&mut self) -> HashMap<TopicPartition, RecoveredLog> {
+        std::mem::take(&mut self.logs)
+    }
+
     /// The topics that the journal has something of and nobody asked for.
     pub(crate) fn left(&self) -> HashSet<TopicId> {
         self.logs.keys().map(|partition| partition.topic).collect()

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tidelog_format::pointer::Pointer;
+use tidelog_journal::Append;
 use tidelog_link::{Mesh, PeerAddress};
 use tidelog_meta::image::{Image, Mirror, Observer, Subject};
 use tidelog_meta::value::{Leader, Partition as PartitionRecord};
 use tidelog_meta::{Revision, Role};
-use tidelog_journal::Append;
 use tidelog_model::{LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
 use tidelog_replica::Origin;
 use tidelog_runtime::{CancellationToken, Supervisor};
@@ -198,9 +198,7 @@ impl Follower {
         };
         let is_here = self.is_placed_here(&record);
         match self.node.catalog.partition(id) {
-            Ok(partition) if is_here => {
-                Some(Told { partition, record, revision, origin: Origin::Watch })
-            }
+            Ok(partition) if is_here => Some(Told { partition, record, revision, origin: Origin::Watch }),
             Ok(partition) => {
                 tracing::info!(partition = %id, "this store holds it no more");
                 self.node.catalog.remove_partition(id);
@@ -277,4 +275,3 @@ fn topic_range(topic: TopicId) -> std::ops::RangeInclusive<TopicPartition> {
     let at = |number| TopicPartition::new(topic, tidelog_model::PartitionId(number));
     at(0)..=at(u32::MAX)
 }
-

@@ -40,7 +40,8 @@ pub(super) async fn reset(node: Arc<Node>, partition: Arc<Partition>, reset: Res
 /// What the bucket has, for a leader from outside the in-sync replicas.
 pub(super) async fn read_tiered(node: Arc<Node>, partition: Arc<Partition>, stop: CancellationToken) {
     let Some((pointer, state)) = until_read(&node, partition.id, &stop).await else { return };
-    let start = |entry: &tidelog_format::state::EpochEntry| EpochStart { epoch: entry.epoch, start: entry.start };
+    let start =
+        |entry: &tidelog_format::state::EpochEntry| EpochStart { epoch: entry.epoch, start: entry.start };
     let history = state.epochs.iter().map(start).collect();
     let end = pointer.map_or(Offset::ZERO, |(pointer, _)| pointer.tiered_end);
     partition.feed(&node.journal, Event::Tiered { end, history }, None, node.clock.now()).await;

@@ -1,31 +1,44 @@
 //! A store among others: it holds replicas, leads those that the cluster's records give it, and follows
 //! the leaders of the rest.
 //!
-//! The order of a start matters, and each step says why: the start is registered before anything of the
+//! The order of a start matters: the start is registered under the node's key before anything of the
 //! cluster is believed, the journal is read before anyone is answered, and every partition is in the
 //! catalog before the first of them writes.
 
+mod control;
+mod follow;
+mod isr;
 mod jobs;
 mod outside;
 mod pointers;
 mod replicas;
+mod resigned;
 mod ticker;
 
-use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tidelog_journal::RecoveryReport;
 use tidelog_link::{Mesh, MeshOptions, Replicas};
 use tidelog_meta::image::Mirror;
-use tidelog_meta::{LeaseId, TypedMeta as _, keys};
+use tidelog_meta::registration::{self, Registration};
+use tidelog_meta::value::{Leader, Live, Role as NodeRole};
+use tidelog_meta::{HeldLease, LeaseId, TypedMeta as _, keys};
+use tidelog_model::ClusterId;
 use tidelog_peer::StoreControl;
+use tidelog_replica::Event;
 use tidelog_runtime::{CancellationToken, Supervisor};
 use tokio::sync::watch;
 
+use self::control::Control;
+use self::follow::{Follow, Follower, Found};
+use self::isr::IsrChanges;
 use self::outside::Together;
 use self::pointers::PointerReads;
 use self::replicas::Hosted;
+use self::resigned::Resigned;
 use crate::boot::bucket::Owner;
 use crate::boot::recovery::Commitment;
 use crate::boot::{identity, memory};
@@ -33,23 +46,252 @@ use crate::node::{Identity, Node};
 use crate::open::{self, Assembled, Frame, OpenError, Parts};
 use crate::options::StoreOptions;
 use crate::partition::outside::Outside;
+use crate::partition::step::NoSink;
 use crate::records;
 use crate::store::Store;
 
 /// How often the data directory's memory of the metadata store is brought up to date.
 const REMEMBER_EVERY: Duration = Duration::from_secs(10);
 
+/// How long the lanes to other stores may take to end.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
 /// What a store needs to be one of several.
 #[derive(Clone, Debug)]
 pub struct ClusterParts {
     /// How to reach the others.
     pub mesh: MeshOptions,
-    /// `host:port` of this store's internal port, as others connect to it.
-    pub address: String,
     /// Where it stands; replicas of a partition are spread over racks.
     pub rack: Option<String>,
     /// Name and version, for people.
     pub software: String,
     pub lease_ttl: Duration,
     pub replication: tidelog_replica::Config,
+}
+
+/// A store that takes part in its cluster.
+pub struct ClusterStore {
+    store: Store,
+    mirror: Arc<Mirror>,
+    mesh: Mesh,
+    control: Arc<Control>,
+    parts: ClusterParts,
+    tasks: Supervisor,
+    registration: Mutex<Option<Registration<Live>>>,
+    lease: watch::Sender<Option<LeaseId>>,
+}
+
+impl ClusterStore {
+    /// Opens the store: what it acknowledged before is there when this returns. It is not registered yet,
+    /// and nobody asks anything of it before it [joined](Self::join).
+    pub async fn open(
+        options: StoreOptions,
+        parts: Parts,
+        cluster: ClusterParts,
+        supervisor: &Supervisor,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        let bucket_owner = Owner::default();
+        let meta = Arc::clone(&parts.meta);
+        let record = open::cluster(&meta, &parts.bucket, &parts.clock, &bucket_owner).await?;
+        memory::check(&parts.directory, &record, meta.seen())?;
+        let (directory, boot) = (parts.directory.id(), parts.directory.boot());
+        let leader = identity::claim(&*meta, options.node, directory, boot).await?;
+        let follow = Arc::new(Follow::default());
+        let (mirror, following) = Mirror::open(Arc::clone(&meta), Some(Arc::clone(&follow) as _)).await?;
+        let mut pointers = std::collections::HashMap::new();
+        for stored in meta.read_all(&keys::pointers()).await?.items {
+            let id = keys::parse_partition(&stored.key);
+            let id = id.ok_or_else(|| OpenError::StrangeKey(stored.key.to_string()))?;
+            pointers.insert(id, stored.value);
+        }
+
+        let mesh = Mesh::new(cluster.mesh.clone(), records::instance(leader), supervisor);
+        let (isr, reads, resigned) =
+            (Arc::<IsrChanges>::default(), Arc::<PointerReads>::default(), Arc::<Resigned>::default());
+        let frame = Frame {
+            identity: Identity { cluster: record, leader },
+            commitment: Commitment::Checkpoints,
+            replication: cluster.replication,
+            bucket_owner,
+        };
+        let tasks = supervisor.clone();
+        let together = |node: &Weak<Node>| -> Arc<dyn Outside> {
+            Arc::new(Together {
+                node: Weak::clone(node),
+                mesh: mesh.clone(),
+                isr: Arc::clone(&isr),
+                pointers: Arc::clone(&reads),
+                resigned: Arc::clone(&resigned),
+                tasks: tasks.clone(),
+            })
+        };
+        let Assembled { node, mut recovery, inbox, report } =
+            open::assemble(&options, parts, frame, pointers.clone(), together)?;
+        let hosted: Arc<dyn Replicas> = Arc::new(Hosted(Arc::downgrade(&node)));
+        mesh.attach(Arc::downgrade(&hosted));
+
+        open::start(&node, &options, inbox, Vec::new(), supervisor);
+        let stop = || supervisor.token();
+        supervisor.spawn("isr", isr::run(Arc::clone(&node), Arc::clone(&mirror), isr, stop()));
+        supervisor.spawn("pointers", pointers::run(Arc::clone(&node), reads, stop()));
+        supervisor.spawn("ticker", ticker::run(Arc::clone(&node), stop()));
+        supervisor.spawn("remember", remember(Arc::clone(&node), hosted, stop()));
+        supervisor.spawn_until_cancelled("image", following);
+        let mut follower = Follower {
+            node: Arc::clone(&node),
+            mirror: Arc::clone(&mirror),
+            mesh: mesh.clone(),
+            found: Found { logs: recovery.take_all(), pointers },
+            tasks: supervisor.clone(),
+        };
+        follower.open_all().await;
+        supervisor.spawn("follow", follower.run(follow, stop()));
+
+        let control = Arc::new(Control {
+            node: Arc::clone(&node),
+            mirror: Arc::clone(&mirror),
+            resigned,
+            token: AtomicU64::new(0),
+        });
+        let opened = Self {
+            store: Store { node },
+            mirror,
+            mesh,
+            control,
+            parts: cluster,
+            tasks: supervisor.clone(),
+            registration: Mutex::default(),
+            lease: watch::Sender::new(None),
+        };
+        Ok((opened, report))
+    }
+
+    /// Registers where others reach it, and stays registered: from here on it follows and leads. Returns
+    /// when it is registered.
+    pub async fn join(&self, address: String) {
+        let node = &self.store.node;
+        let Leader { node: id, directory, boot } = node.identity.leader;
+        let live = Live {
+            node: id,
+            directory,
+            boot,
+            address,
+            rack: self.parts.rack.clone(),
+            software: self.parts.software.clone(),
+            roles: vec![NodeRole::Store],
+            draining: false,
+        };
+        let meta = Arc::clone(&node.meta);
+        let (registration, task) = registration::register(meta, self.parts.lease_ttl, keys::live(id), live);
+        self.tasks.spawn_until_cancelled("registration", task);
+        let held = registration.held();
+        let mut registered = registration.lease();
+        *self.registration.lock() = Some(registration);
+        let fence = fence(Arc::clone(node), held, self.lease.clone());
+        self.tasks.spawn_until_cancelled("fence", fence);
+        let _ = registered.wait_for(Option::is_some).await;
+    }
+
+    pub fn cluster(&self) -> ClusterId {
+        self.store.cluster()
+    }
+
+    /// This start of the store.
+    pub fn leader(&self) -> Leader {
+        self.store.node.identity.leader
+    }
+
+    /// The cluster as the store knows it.
+    pub fn mirror(&self) -> Arc<Mirror> {
+        Arc::clone(&self.mirror)
+    }
+
+    /// The lease that it is registered under, while it may act on it.
+    pub fn lease(&self) -> watch::Receiver<Option<LeaseId>> {
+        self.lease.subscribe()
+    }
+
+    /// Its partitions and topics.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What serves the lanes that leaders open.
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// What serves the controller.
+    pub fn control(&self) -> Arc<dyn StoreControl> {
+        Arc::clone(&self.control) as _
+    }
+
+    /// Tells the cluster that it wants to lead nothing and hold nothing new.
+    pub fn drain(&self) {
+        if let Some(registration) = &*self.registration.lock() {
+            registration.replace(|live| Live { draining: true, ..live.clone() });
+        }
+    }
+
+    /// Ends its registration and its lanes, waits until what it took is durable, and closes the journal.
+    /// The internal port is closed before.
+    pub async fn close(&self) {
+        let registration = self.registration.lock().take();
+        if let Some(registration) = registration {
+            registration.end().await;
+        }
+        if let Err(unfinished) = self.mesh.shut_down(CLOSE_WITHIN).await {
+            tracing::warn!(%unfinished, "lanes to other stores did not end in time");
+        }
+        let node = &self.store.node;
+        if let Err(error) = memory::remember(&node.directory, &node.identity.cluster, node.meta.seen()) {
+            tracing::warn!(%error, "how far the metadata store has come is not remembered");
+        }
+        self.store.close().await;
+    }
+}
+
+impl std::fmt::Debug for ClusterStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterStore").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Leads nothing while there is no lease that it may act on; others may believe it dead then.
+async fn fence(
+    node: Arc<Node>,
+    mut held: watch::Receiver<Option<HeldLease>>,
+    lease: watch::Sender<Option<LeaseId>>,
+) {
+    loop {
+        let now = held.borrow_and_update().clone();
+        if let Some(held) = now.filter(HeldLease::is_valid) {
+            lease.send_replace(Some(held.id()));
+            held.lost().await;
+            lease.send_replace(None);
+            tracing::warn!("the lease may have run out: this store leads nothing until it has another");
+            for partition in node.catalog.partitions() {
+                partition.step(Event::Fenced, None, &mut NoSink);
+            }
+        }
+        if held.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Keeps the data directory's memory of the metadata store. Owns what the mesh calls, which holds the
+/// node weakly.
+async fn remember(node: Arc<Node>, _hosted: Arc<dyn Replicas>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(REMEMBER_EVERY);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let seen = node.meta.seen();
+        let owner = Arc::clone(&node);
+        let written = tokio::task::spawn_blocking(move || {
+            memory::remember(&owner.directory, &owner.identity.cluster, seen)
+        });
+        if let Ok(Err(error)) = written.await {
+            tracing::warn!(%error, "how far the metadata store has come is not remembered");
+        }
+    }
 }

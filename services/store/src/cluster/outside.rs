@@ -100,8 +100,9 @@ impl Outside for Together {
         self.resigned.stepped_down(partition, epoch, reason);
     }
 
-    fn raise(&self, partition: TopicPartition, alarm: Alarm) {
-        tracing::error!(%partition, %alarm, "a replica raises an alarm; it takes part in nothing until a person has looked");
-        self.resigned.alarmed(partition, &alarm);
+    fn raise(&self, partition: TopicPartition, epoch: LeaderEpoch, alarm: Alarm) {
+        tracing::error!(%partition, %epoch, %alarm, "a replica raises an alarm; a person has to look");
+        // If the record names it, it does not lead: the controller is to name someone else.
+        self.resigned.gave_up(partition, epoch);
     }
 }

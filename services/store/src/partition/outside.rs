@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use tidelog_format::state::EpochEntry;
 use tidelog_model::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use tidelog_replica::{
-    Ack, Alarm, Attempt, Generation, Lead, Pushed, Record, Refusal, ReplicaId, Span, StepDownReason, Ticket,
+    Ack, Alarm, Attempt, Generation, Lead, Pushed, Refusal, ReplicaId, Span, StepDownReason, Ticket,
 };
 
 use super::Partition;
@@ -40,7 +40,8 @@ pub(crate) trait Outside: Send + Sync {
     /// The pointer is to be read and told with [`Partition::found_pointer`].
     fn became_leader(&self, partition: &Arc<Partition>, epoch: LeaderEpoch);
     fn stepped_down(&self, partition: TopicPartition, epoch: LeaderEpoch, reason: StepDownReason);
-    fn raise(&self, partition: TopicPartition, alarm: Alarm);
+    /// The replica stops, or declines to lead under that epoch.
+    fn raise(&self, partition: TopicPartition, epoch: LeaderEpoch, alarm: Alarm);
 }
 
 /// A change of an ISR that a leader wants.
@@ -50,8 +51,6 @@ pub(crate) struct Proposal {
     /// The record must still have this revision.
     pub(crate) revision: u64,
     pub(crate) isr: Vec<ReplicaId>,
-    /// As the replica knows it at that revision.
-    pub(crate) record: Record,
 }
 
 /// A local log that is to begin anew where the bucket ends.
@@ -92,7 +91,7 @@ impl Outside for Alone {
     fn stepped_down(&self, partition: TopicPartition, epoch: LeaderEpoch, reason: StepDownReason) {
         tracing::warn!(%partition, %epoch, ?reason, "the partition has no leader any more");
     }
-    fn raise(&self, partition: TopicPartition, alarm: Alarm) {
+    fn raise(&self, partition: TopicPartition, _: LeaderEpoch, alarm: Alarm) {
         tracing::error!(%partition, %alarm, "a replica raises an alarm");
     }
 }
@@ -116,5 +115,5 @@ impl Outside for Played {
     fn covered(&self, _: TopicPartition, _: Offset) {}
     fn became_leader(&self, _: &Arc<Partition>, _: LeaderEpoch) {}
     fn stepped_down(&self, _: TopicPartition, _: LeaderEpoch, _: StepDownReason) {}
-    fn raise(&self, _: TopicPartition, _: Alarm) {}
+    fn raise(&self, _: TopicPartition, _: LeaderEpoch, _: Alarm) {}
 }

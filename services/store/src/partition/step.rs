@@ -265,8 +265,7 @@ impl Partition {
                 after.failed.extend(failed.into_iter().map(|waiting| (waiting, error.clone())));
             }
             Action::ProposeIsr { ticket, revision, isr } => {
-                let record = cell.replica.record().clone();
-                outside.propose_isr(self, Proposal { ticket, revision, isr, record });
+                outside.propose_isr(self, Proposal { ticket, revision, isr });
             }
             Action::ReadBack => outside.read_back(self),
             Action::ReadTiered => outside.read_tiered(self),
@@ -281,7 +280,9 @@ impl Partition {
                 after.changed = true;
                 outside.stepped_down(self.id, epoch, reason);
             }
-            Action::Raise(alarm) => outside.raise(self.id, alarm),
+            Action::Raise(alarm) => {
+                outside.raise(self.id, cell.replica.report().known_epoch, alarm);
+            }
         }
     }
 

@@ -85,7 +85,8 @@ impl Pipeline {
         let mut state = self.state.lock();
         let before = state.sent_to.take();
         state.queue.abandon(|| {
-            let who = before.as_ref().map_or_else(|| "its leader".to_owned(), |route| route.store.to_string());
+            let who =
+                before.as_ref().map_or_else(|| "its leader".to_owned(), |route| route.store.to_string());
             format!("{name}: {who} was replaced before it acknowledged the batch; the outcome is unknown")
         });
         state.queue.forget_dropped();
@@ -105,8 +106,7 @@ impl Pipeline {
     }
 
     async fn attempt(&self, sink: Arc<Attempt>) -> Result<(), Stuck> {
-        let (route, peer) =
-            self.core.leader(self.partition).map_err(|error| Stuck { error, route: None })?;
+        let (route, peer) = self.core.leader(self.partition).map_err(|error| Stuck { error, route: None })?;
         let stuck = |error| Stuck { error, route: Some(route.clone()) };
         let lane = peer.call(peer.remote.forward_lane(self.partition)).await.map_err(stuck)?;
         let link = Link { lane, sink };

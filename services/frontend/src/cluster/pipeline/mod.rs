@@ -24,8 +24,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use self::queue::{Outcome, Queue};
-use super::route::{self, NoRoute, Route};
 use super::Core;
+use super::route::{self, NoRoute, Route};
 
 /// What a batch counts for beyond its bytes.
 const ENTRY_BYTES: usize = 512;
@@ -123,13 +123,8 @@ impl Pipelines {
 
 impl Pipeline {
     fn new(partition: TopicPartition, core: &Arc<Core>) -> Self {
-        let state = State {
-            queue: Queue::default(),
-            mode: Mode::Idle,
-            attempt: 0,
-            sent_to: None,
-            trouble: None,
-        };
+        let state =
+            State { queue: Queue::default(), mode: Mode::Idle, attempt: 0, sent_to: None, trouble: None };
         Self {
             partition,
             core: Arc::clone(core),
@@ -239,7 +234,9 @@ impl AckSink for Attempt {
 
 impl fmt::Debug for Pipelines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pipelines").field("partitions", &self.by_partition.read().len()).finish_non_exhaustive()
+        f.debug_struct("Pipelines")
+            .field("partitions", &self.by_partition.read().len())
+            .finish_non_exhaustive()
     }
 }
 
