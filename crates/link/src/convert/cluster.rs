@@ -119,19 +119,17 @@ pub(crate) fn partitions_call(query: PartitionQuery) -> v1::ListPartitionsReques
     v1::ListPartitionsRequest {
         topic: query.topic.map(|topic| ref_message(topic.into())),
         problems_only: query.problems_only,
-        after: query.after.map(|id| v1::TopicPartition {
-            topic_id: topic_id_bytes(id.topic),
-            partition: id.partition.0,
-        }),
+        after: query
+            .after
+            .map(|id| v1::TopicPartition { topic_id: topic_id_bytes(id.topic), partition: id.partition.0 }),
         limit: narrow(query.limit),
     }
 }
 
 /// A query; `topic` is what the caller makes of the topic that is named.
 pub fn partitions(call: &v1::ListPartitionsRequest, topic: Option<TopicId>) -> Converted<PartitionQuery> {
-    let after = |id: &v1::TopicPartition| {
-        Ok(TopicPartition::new(topic_id(&id.topic_id)?, PartitionId(id.partition)))
-    };
+    let after =
+        |id: &v1::TopicPartition| Ok(TopicPartition::new(topic_id(&id.topic_id)?, PartitionId(id.partition)));
     Ok(PartitionQuery {
         topic,
         problems_only: call.problems_only,
