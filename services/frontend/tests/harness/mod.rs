@@ -18,7 +18,7 @@ use tidelog_model::{
     TimestampMs, TopicConfig, TopicId, TopicName, TopicPartition,
 };
 use tidelog_peer::{
-    Ack, AckSender, CreateTopic, Fetch, Fetched, Isolation, ListedOffset, Marks, OffsetSpec,
+    Ack, AckSender, ClusterAdmin, CreateTopic, Fetch, Fetched, Isolation, ListedOffset, Marks, OffsetSpec,
     PartitionDescription, PartitionStore, Produced, StoreError, TopicInfo, TopicRef, Topics,
 };
 use tidelog_proto::v1;
@@ -30,6 +30,18 @@ use tidelog_wire::{
 use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
+
+/// Calls, and takes the answer of the request's own kind.
+#[macro_export]
+macro_rules! call {
+    ($client:expr, $variant:ident($request:expr)) => {
+        match $client.call(::tidelog_proto::v1::request::Body::$variant($request)).await {
+            Ok(::tidelog_proto::v1::response::Body::$variant(answer)) => Ok(answer),
+            Ok(other) => panic!("an answer to another question: {other:?}"),
+            Err(error) => Err(error),
+        }
+    };
+}
 
 pub const BOTH: [TransportChoice; 2] = [TransportChoice::Quic, TransportChoice::Tcp];
 
@@ -311,6 +323,7 @@ impl Topics for Fake {
             id: TopicId(Uuid::new_v4()),
             name: TopicName::new(&request.name).unwrap(),
             partitions: request.partitions,
+            replication_factor: request.replication_factor.unwrap_or(1),
             config: TopicConfig::default().with(request.config).unwrap(),
             created: TimestampMs(77),
         };
@@ -390,6 +403,15 @@ impl Server {
     }
 
     pub fn with(change: impl FnOnce(&mut FrontendOptions)) -> Self {
+        Self::of(None, change)
+    }
+
+    /// The frontend of a cluster.
+    pub fn of_cluster(cluster: Arc<dyn ClusterAdmin>) -> Self {
+        Self::of(Some(cluster), |_| {})
+    }
+
+    fn of(cluster: Option<Arc<dyn ClusterAdmin>>, change: impl FnOnce(&mut FrontendOptions)) -> Self {
         let identity = Identity::self_signed(&["localhost".to_owned()]).unwrap();
         let mut options = FrontendOptions::new(
             "127.0.0.1:0".parse().unwrap(),
@@ -401,6 +423,7 @@ impl Server {
         let parts = Parts {
             store: fake.clone(),
             topics: fake.clone(),
+            cluster,
             cold: Arc::new(Bucket(fake.clone())),
             clock: Arc::new(FixedClock),
             supervisor: supervisor.clone(),
@@ -418,7 +441,12 @@ impl Server {
 
     /// A topic with one partition.
     pub async fn topic(&self, name: &str) -> TopicPartition {
-        let create = CreateTopic { name: name.to_owned(), partitions: 1, config: Vec::new() };
+        let create = CreateTopic {
+            name: name.to_owned(),
+            partitions: 1,
+            replication_factor: None,
+            config: Vec::new(),
+        };
         let info = self.fake.create(create).await.unwrap();
         TopicPartition::new(info.id, PartitionId(0))
     }
