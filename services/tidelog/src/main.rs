@@ -9,6 +9,7 @@ mod bench;
 mod bucket;
 mod certs;
 mod cli;
+mod cluster;
 mod config_command;
 mod connection;
 mod consume;
