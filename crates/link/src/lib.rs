@@ -22,6 +22,13 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+/// What a controller's answers look like as messages, for those who pass them on to clients.
+pub mod messages {
+    pub use crate::convert::cluster::{
+        elected_reply, nodes, nodes_of, nodes_reply, partitions, partitions_reply, status_reply,
+    };
+}
+
 pub use convert::BadMessage;
 pub use mesh::{Mesh, MeshCounts, MeshOptions, PeerAddress, Replicas};
 pub use remote::{LinkError, Remote, RemoteOptions};

@@ -3,6 +3,8 @@
 //! Connects when it is first needed, and again when a connection was lost; who calls decides how often
 //! to try. Each connection has one call lane.
 
+mod cluster;
+
 use std::sync::Arc;
 use std::time::Duration;
 

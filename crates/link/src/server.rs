@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidelog_model::{ClusterId, ErrorCode, SharedClock};
-use tidelog_peer::{PartitionStore, StoreControl, StoreError, Topics};
+use tidelog_peer::{ClusterAdmin, PartitionStore, StoreControl, StoreError, Topics};
 use tidelog_runtime::{CancellationToken, Supervisor};
 use tidelog_wire::{
     ByteBudget, CloseCode, ClusterTls, Connection, FrameKind, Limits, ListenConfig, ListenError, Listener,
@@ -27,6 +27,8 @@ pub struct Services {
     pub partitions: Option<Arc<dyn PartitionStore>>,
     pub topics: Option<Arc<dyn Topics>>,
     pub control: Option<Arc<dyn StoreControl>>,
+    /// The controller that may be in this process.
+    pub cluster: Option<Arc<dyn ClusterAdmin>>,
     pub followers: Option<Arc<dyn Followers>>,
     /// Set when the process takes nothing new: forward lanes end after what they were given.
     pub drain: CancellationToken,

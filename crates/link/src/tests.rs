@@ -1,6 +1,7 @@
 //! Two processes' ends in one, over real sockets with real certificates.
 
 mod calls;
+mod cluster;
 mod mesh;
 mod replication;
 mod store;
@@ -90,6 +91,7 @@ fn nobody() -> Services {
         partitions: None,
         topics: None,
         control: None,
+        cluster: None,
         followers: None,
         drain: CancellationToken::new(),
         replies: ByteBudget::new(MIB),

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::limits::BATCH_BYTES_MAX;
+use crate::limits::{BATCH_BYTES_MAX, REPLICATION_FACTOR_MAX};
 
 /// A codec that a record batch can carry, with its number in the batch's attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -124,9 +124,10 @@ pub struct TopicConfig {
     pub cleanup_policy: CleanupPolicy,
     #[serde(rename = "compression.type")]
     pub compression_type: CompressionType,
-    /// How many replicas must hold a record before it is acknowledged.
+    /// How many replicas must hold a record before it is acknowledged; `None` leaves it to the replication
+    /// factor ([`TopicConfig::isr_floor`]). A number that is set stays, whatever the default is.
     #[serde(rename = "min.insync.replicas")]
-    pub min_insync_replicas: u32,
+    pub min_insync_replicas: Option<u32>,
     #[serde(rename = "message.timestamp.type")]
     pub message_timestamp_type: TimestampType,
     /// How far behind the server's clock a record's timestamp may lie, in milliseconds.
@@ -151,7 +152,7 @@ impl Default for TopicConfig {
             max_message_bytes: 1024 * 1024 + 12,
             cleanup_policy: CleanupPolicy::Delete,
             compression_type: CompressionType::Producer,
-            min_insync_replicas: 1,
+            min_insync_replicas: None,
             message_timestamp_type: TimestampType::CreateTime,
             message_timestamp_before_max_ms: i64::MAX,
             message_timestamp_after_max_ms: 60 * 60 * 1000,
@@ -160,18 +161,43 @@ impl Default for TopicConfig {
     }
 }
 
+/// The one setting whose default depends on another property of the topic.
+pub const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+
 const SEGMENT_BYTES_MIN: u64 = 1024 * 1024;
 const SEGMENT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 const MESSAGE_BYTES_MIN: usize = 1024;
 const TIER_AGE_MS_MIN: u64 = 100;
 
 impl TopicConfig {
-    /// Every setting's name with its value, in the order of the documentation.
-    pub fn entries(&self) -> Vec<(&'static str, String)> {
-        KEYS.iter().map(|key| (key.name, (key.get)(self))).collect()
+    /// Every setting's name with the value that holds for a topic with so many replicas a partition, in
+    /// the order of the documentation.
+    pub fn entries(&self, replication_factor: u32) -> Vec<(&'static str, String)> {
+        let floor = Some(self.isr_floor(replication_factor));
+        let filled = Self { min_insync_replicas: floor, ..self.clone() };
+        KEYS.iter().map(|key| (key.name, (key.get)(&filled))).collect()
     }
 
-    /// The settings that differ from the defaults.
+    /// How many replicas must hold a record before it is acknowledged, in a topic with so many replicas a
+    /// partition: `min.insync.replicas` where it is set, else two of three or more, else one.
+    pub fn isr_floor(&self, replication_factor: u32) -> u32 {
+        let default = if replication_factor >= 3 { 2 } else { 1 };
+        self.min_insync_replicas.unwrap_or(default)
+    }
+
+    /// Refuses settings that a topic with so many replicas a partition cannot live by.
+    pub fn check_replicas(&self, replication_factor: u32) -> Result<(), ConfigError> {
+        match self.min_insync_replicas {
+            Some(floor) if floor > replication_factor => Err(ConfigError::Invalid {
+                key: MIN_INSYNC_REPLICAS.to_owned(),
+                value: floor.to_string(),
+                reason: format!("no more than the replication factor, which is {replication_factor}"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The settings that differ from the defaults; `min.insync.replicas` whenever it is set.
     pub fn overrides(&self) -> BTreeMap<&'static str, String> {
         let default = Self::default();
         KEYS.iter()
@@ -309,14 +335,12 @@ const KEYS: &[Key] = &[
         },
     },
     Key {
-        name: "min.insync.replicas",
-        get: |c| c.min_insync_replicas.to_string(),
-        set: |c, v| match integer(v, 1_u32, u32::MAX)? {
-            1 => {
-                c.min_insync_replicas = 1;
-                Ok(())
-            }
-            _ => Err(Problem::NotYet("a partition has one replica")),
+        name: MIN_INSYNC_REPLICAS,
+        get: |c| c.min_insync_replicas.map_or_else(String::new, |floor| floor.to_string()),
+        set: |c, v| {
+            c.min_insync_replicas =
+                if v.is_empty() { None } else { Some(integer(v, 1, REPLICATION_FACTOR_MAX)?) };
+            Ok(())
         },
     },
     Key {
@@ -398,11 +422,37 @@ mod tests {
 
     #[test]
     fn every_setting_accepts_its_own_default_and_its_printed_value() {
-        let config = TopicConfig::default().with(TopicConfig::default().entries()).unwrap();
+        let config = TopicConfig::default().with(TopicConfig::default().overrides()).unwrap();
         assert_eq!(config, TopicConfig::default());
+        for replication_factor in 1..=4 {
+            let printed = TopicConfig::default().entries(replication_factor);
+            let config = TopicConfig::default().with(printed.clone()).unwrap();
+            assert_eq!(config.entries(replication_factor), printed);
+        }
         let changed = config.with([("compression.type", "zstd"), ("tier.max.age.ms", "1000")]).unwrap();
         assert_eq!(TopicConfig::default().with(changed.overrides()).unwrap(), changed);
         assert_eq!(changed.with([("compression.type", ""), ("tier.max.age.ms", "")]).unwrap(), config);
+    }
+
+    #[test]
+    fn a_floor_that_is_set_stays_and_one_that_is_not_follows_the_replicas() {
+        let default = TopicConfig::default();
+        assert_eq!([1, 2, 3, 4].map(|replicas| default.isr_floor(replicas)), [1, 1, 2, 2]);
+        assert!(default.overrides().is_empty());
+        let one = default.with([("min.insync.replicas", "1")]).unwrap();
+        assert_eq!(one.overrides()["min.insync.replicas"], "1");
+        assert_eq!((one.isr_floor(3), one.entries(3)), (1, one.entries(1)));
+        assert_eq!(one.with([("min.insync.replicas", "")]).unwrap(), default);
+        assert!(default.with([("min.insync.replicas", "0")]).is_err());
+    }
+
+    #[test]
+    fn a_floor_above_the_replicas_is_refused() {
+        let two = TopicConfig::default().with([("min.insync.replicas", "2")]).unwrap();
+        assert_eq!(two.check_replicas(2), Ok(()));
+        let refused = two.check_replicas(1).unwrap_err().to_string();
+        assert_eq!(refused, "min.insync.replicas=2: no more than the replication factor, which is 1");
+        assert!((1..4).all(|replicas| TopicConfig::default().check_replicas(replicas).is_ok()));
     }
 
     #[test]

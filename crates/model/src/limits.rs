@@ -6,6 +6,9 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// Most partitions a topic can have.
 pub const PARTITIONS_PER_TOPIC_MAX: u32 = 100_000;
 
+/// Most replicas that a topic can want of each partition.
+pub const REPLICATION_FACTOR_MAX: u32 = 32;
+
 /// Largest record batch that any topic can allow (`max.message.bytes` is at most this).
 pub const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
 

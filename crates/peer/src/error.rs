@@ -1,7 +1,7 @@
 //! What a call to a store can answer instead of a result.
 
 use thiserror::Error;
-use tidelog_model::ErrorCode;
+use tidelog_model::{ConfigError, ErrorCode};
 
 /// An error as it travels between processes: a code that says what the caller may do, and a sentence
 /// that says what happened to what.
@@ -15,6 +15,12 @@ pub struct StoreError {
 impl StoreError {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+
+    /// Every problem with a topic's settings in one sentence.
+    pub fn of_settings(problems: Vec<ConfigError>) -> Self {
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        Self::new(ErrorCode::InvalidConfig, problems.join("; "))
     }
 
     /// The same call may succeed later without anyone changing it.

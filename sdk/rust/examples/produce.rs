@@ -9,13 +9,13 @@ use std::collections::VecDeque;
 use std::io::BufRead as _;
 
 use anyhow::Context as _;
-use tidelog::{Client, Compression, ErrorCode, ProducerOptions, ProducerRecord, Ticket};
+use tidelog::{Client, Compression, ErrorCode, ProducerOptions, ProducerRecord, Ticket, TopicSpec};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let topic = std::env::args().nth(1).context("usage: produce TOPIC < LINES")?;
     let client = Client::from_context().await?;
-    let created = client.admin().create_topic::<&str, &str>(&topic, Some(4), []).await;
+    let created = client.admin().create_topic(TopicSpec::new(&topic).partitions(4)).await;
     if let Err(error) = created
         && error.code() != Some(ErrorCode::TopicAlreadyExists)
     {

@@ -1,4 +1,7 @@
-//! Topics, offsets, storage: requests with one answer each.
+//! Topics, offsets, storage, the cluster: requests with one answer each.
+
+mod cluster;
+mod spec;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +14,9 @@ use crate::client::Shared;
 use crate::client::call::{Repeat, ask};
 use crate::client::topic::{by_name, topic_id};
 use crate::{Error, Isolation, StartAt};
+
+pub use cluster::{ClusterStatus, Elected, NodeState, NodeStatus, PartitionState, PartitionStatus};
+pub use spec::TopicSpec;
 
 /// How long an offload may take: it uploads everything that is not in the bucket yet.
 const OFFLOAD_TIMEOUT: Duration = Duration::from_hours(1);
@@ -52,6 +58,8 @@ pub struct TopicSummary {
     pub id: TopicId,
     pub name: String,
     pub partitions: u32,
+    /// How many replicas each partition is meant to have.
+    pub replication_factor: u32,
     /// Settings that differ from the defaults.
     pub overrides: BTreeMap<String, String>,
     pub created: TimestampMs,
@@ -68,7 +76,9 @@ pub struct TopicDescription {
 impl TopicDescription {
     /// The settings as one checked value; fails on settings that this version does not know.
     pub fn config(&self) -> Result<TopicConfig, Error> {
-        let settings = self.settings.iter().map(|setting| (&setting.name, &setting.value));
+        // A default may depend on the topic; only what was set is a setting of its own.
+        let set = self.settings.iter().filter(|setting| !setting.is_default);
+        let settings = set.map(|setting| (&setting.name, &setting.value));
         Ok(TopicConfig::default().with(settings)?)
     }
 }
@@ -152,23 +162,15 @@ impl Admin {
         })
     }
 
-    /// Creates a topic; `None` leaves the number of partitions to the server. Settings are in Kafka's
-    /// names.
-    pub async fn create_topic<K, V>(
-        &self,
-        name: &str,
-        partitions: Option<u32>,
-        config: impl IntoIterator<Item = (K, V)>,
-    ) -> Result<TopicSummary, Error>
-    where
-        K: Into<String>,
-        V: Into<String>,
-    {
+    /// Creates a topic; when this returns, every partition can be written to.
+    pub async fn create_topic(&self, topic: impl Into<TopicSpec>) -> Result<TopicSummary, Error> {
+        let spec = topic.into();
         let request = v1::CreateTopicRequest {
-            name: name.to_owned(),
-            partitions: partitions.unwrap_or(0),
-            config: settings(config),
+            name: spec.name,
+            partitions: spec.partitions,
+            config: spec.config,
             validate_only: false,
+            replication_factor: spec.replication_factor,
         };
         let answer = ask!(&self.client.link, CreateTopic, request, Repeat::IfUnchanged, self.within())?;
         summary(answer.topic)
@@ -193,9 +195,33 @@ impl Admin {
         let request = v1::AlterTopicRequest {
             topic: Some(by_name(name)),
             config: settings(config),
-            validate_only: false,
+            ..v1::AlterTopicRequest::default()
         };
         // Setting the same values twice is as good as once.
+        let answer = ask!(&self.client.link, AlterTopic, request, Repeat::Always, self.within())?;
+        summary(answer.topic)
+    }
+
+    /// Gives a topic more partitions, up to this number altogether, while it is written to. Records with
+    /// a key may go elsewhere from then on.
+    pub async fn add_partitions(&self, name: &str, partitions: u32) -> Result<TopicSummary, Error> {
+        let request = v1::AlterTopicRequest {
+            topic: Some(by_name(name)),
+            partitions,
+            ..v1::AlterTopicRequest::default()
+        };
+        let answer = ask!(&self.client.link, AlterTopic, request, Repeat::IfUnchanged, self.within())?;
+        summary(answer.topic)
+    }
+
+    /// Changes how many replicas each partition has. They are added and removed after this has returned,
+    /// bit by bit; [`Admin::partitions`] shows how far that is.
+    pub async fn set_replication_factor(&self, name: &str, replicas: u32) -> Result<TopicSummary, Error> {
+        let request = v1::AlterTopicRequest {
+            topic: Some(by_name(name)),
+            replication_factor: replicas,
+            ..v1::AlterTopicRequest::default()
+        };
         let answer = ask!(&self.client.link, AlterTopic, request, Repeat::Always, self.within())?;
         summary(answer.topic)
     }
@@ -315,6 +341,7 @@ fn summary(topic: Option<v1::Topic>) -> Result<TopicSummary, Error> {
         id: topic_id(&topic.id)?,
         name: topic.name,
         partitions: topic.partitions,
+        replication_factor: topic.replication_factor,
         overrides: topic.config.into_iter().collect(),
         created: TimestampMs(topic.created_ms),
     })

@@ -2,11 +2,11 @@
 //!
 //! ```no_run
 //! use futures::StreamExt;
-//! use tidelog::{Client, ConsumerOptions, ProducerOptions, ProducerRecord};
+//! use tidelog::{Client, ConsumerOptions, ProducerOptions, ProducerRecord, TopicSpec};
 //!
 //! # async fn example() -> Result<(), tidelog::Error> {
 //! let client = Client::from_context().await?;
-//! client.admin().create_topic("greetings", Some(4), [("compression.type", "producer")]).await?;
+//! client.admin().create_topic(TopicSpec::new("greetings").partitions(4)).await?;
 //!
 //! let producer = client.producer(ProducerOptions::default()).await?;
 //! let ticket = producer.send(ProducerRecord::new("greetings", "hello").key("world")).await?;
@@ -37,8 +37,8 @@ mod producer;
 mod time;
 
 pub use admin::{
-    Admin, Cluster, Endpoint, Evicted, FoundOffset, Offloaded, PartitionStorage, Setting, TopicDescription,
-    TopicSummary,
+    Admin, Cluster, ClusterStatus, Elected, Endpoint, Evicted, FoundOffset, NodeState, NodeStatus, Offloaded,
+    PartitionState, PartitionStatus, PartitionStorage, Setting, TopicDescription, TopicSpec, TopicSummary,
 };
 pub use client::{Client, ClientOptions, Context, DEFAULT_PORT};
 pub use consumer::{ConsumedBatch, Consumer, ConsumerOptions, ConsumerRecord, Isolation, Progress, StartAt};
@@ -47,6 +47,7 @@ pub use producer::{Delivery, Producer, ProducerOptions, ProducerRecord, Ticket, 
 
 pub use tidelog_format::batch::{Batch, BatchError, Header, HeaderRef};
 pub use tidelog_model::{
-    Compression, ErrorCode, Offset, PartitionId, ProducerId, TimestampMs, TopicConfig, TopicId,
+    Compression, DirectoryId, ErrorCode, LeaderEpoch, NodeId, Offset, PartitionId, ProducerId, TimestampMs,
+    TopicConfig, TopicId,
 };
 pub use tidelog_wire::{Fingerprint, TransportChoice, TransportSettings, Trust, WireError};

@@ -17,10 +17,7 @@ mod standby;
 mod stores;
 
 pub use controller::{Controller, Parts};
-pub use operator::{
-    ClusterStatus, Elected, NewTopic, NodeState, NodeStatus, Operator, PartitionState, PartitionStatus,
-    Refusal,
-};
+pub use operator::{ClusterTopics, Operator, Refusal};
 pub use options::Options;
 pub use stores::{Stores, Unreachable};
 /// The name of the election.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidelog_model::{ErrorCode, PartitionId, SharedClock, TopicId, TopicPartition};
-use tidelog_peer::{PartitionStore, StoreError, TopicInfo, TopicRef, Topics};
+use tidelog_peer::{ClusterAdmin, PartitionStore, StoreError, TopicInfo, TopicRef, Topics};
 use tidelog_proto::v1;
 use tidelog_runtime::CancellationToken;
 
@@ -16,6 +16,8 @@ pub(crate) struct Edge {
     pub options: FrontendOptions,
     pub store: Arc<dyn PartitionStore>,
     pub topics: Arc<dyn Topics>,
+    /// The cluster's controller; `None` in a process that is all there is.
+    pub cluster: Option<Arc<dyn ClusterAdmin>>,
     pub cold: Arc<dyn ColdSource>,
     pub clock: SharedClock,
     pub metrics: FrontendMetrics,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidelog_model::SharedClock;
-use tidelog_peer::{PartitionStore, Topics};
+use tidelog_peer::{ClusterAdmin, PartitionStore, Topics};
 use tidelog_runtime::{CancellationToken, Metrics, Supervisor};
 use tidelog_wire::{ByteBudget, CloseCode, ListenConfig, Listener, Port};
 use tokio::sync::oneshot;
@@ -24,6 +24,8 @@ use crate::{ColdSource, FrontendOptions, StartError};
 pub struct Parts {
     pub store: Arc<dyn PartitionStore>,
     pub topics: Arc<dyn Topics>,
+    /// The cluster's controller, wherever it is; `None` in a process that is all there is.
+    pub cluster: Option<Arc<dyn ClusterAdmin>>,
     pub cold: Arc<dyn ColdSource>,
     pub clock: SharedClock,
     pub supervisor: Supervisor,
@@ -84,6 +86,7 @@ impl Frontend {
             advertised: options.advertised.clone().unwrap_or_else(|| addr.to_string()),
             store: parts.store,
             topics: parts.topics,
+            cluster: parts.cluster,
             cold: parts.cold,
             clock: parts.clock,
             drain: drain.clone(),

@@ -11,22 +11,11 @@ use tidelog_frontend::{Frontend, FrontendOptions, Parts, StartError};
 use tidelog_proto::v1;
 use tidelog_proto::v1::offset_spec::{At, Unit};
 use tidelog_proto::v1::request::Body;
-use tidelog_proto::v1::response::Body as Answer;
 use tidelog_wire::{FrameKind, Identity, WireError};
-
-macro_rules! call {
-    ($client:expr, $variant:ident($request:expr)) => {
-        match $client.call(Body::$variant($request)).await {
-            Ok(Answer::$variant(answer)) => Ok(answer),
-            Ok(other) => panic!("an answer to another question: {other:?}"),
-            Err(error) => Err(error),
-        }
-    };
-}
 
 fn create(name: &str, partitions: u32, config: &[(&str, &str)]) -> v1::CreateTopicRequest {
     let config = config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    v1::CreateTopicRequest { name: name.to_owned(), partitions, config, validate_only: false }
+    v1::CreateTopicRequest { name: name.to_owned(), partitions, config, ..Default::default() }
 }
 
 #[tokio::test]
@@ -42,7 +31,7 @@ async fn a_topic_lives_from_create_to_delete() {
         let request = v1::AlterTopicRequest {
             topic: by_name("events"),
             config: BTreeMap::from([("compression.type".to_owned(), String::new())]),
-            validate_only: false,
+            ..Default::default()
         };
         assert!(call!(client, AlterTopic(request)).unwrap().topic.unwrap().config.is_empty());
 
@@ -197,6 +186,7 @@ async fn strangers_are_not_listened_to_without_authentication() {
     let parts = || Parts {
         store: fake.clone(),
         topics: fake.clone(),
+        cluster: None,
         cold: Arc::new(Bucket(fake.clone())),
         clock: tidelog_runtime::SystemClock::shared(),
         supervisor: supervisor.clone(),

@@ -33,7 +33,8 @@ impl Shared {
     async fn with(options: TailOptions) -> Self {
         let (fake, metrics, supervisor) = (Arc::new(Fake::default()), Metrics::default(), Supervisor::new());
         let tail = SharedTail::new(fake.clone(), options, &metrics, &supervisor);
-        let create = CreateTopic { name: "t".to_owned(), partitions: 4, config: Vec::new() };
+        let create =
+            CreateTopic { name: "t".to_owned(), partitions: 4, replication_factor: None, config: Vec::new() };
         let topic = fake.create(create).await.unwrap();
         let partition = TopicPartition::new(topic.id, PartitionId(0));
         Self { fake, tail, partition, metrics, _supervisor: supervisor }
@@ -46,6 +47,7 @@ impl Shared {
             max_bytes: 64 * 1024,
             max_wait: Some(WAIT),
             isolation: Isolation::ReadUncommitted,
+            follower: false,
         }
     }
 

@@ -44,7 +44,11 @@ pub(crate) async fn fetch(node: &Node, fetch: Fetch) -> Result<Fetched, StoreErr
 async fn look(node: &Node, partition: &Partition, fetch: &Fetch) -> Result<Fetched, StoreError> {
     let id = fetch.partition;
     for _ in 0..ROUNDS_MAX {
-        partition.check_leads()?;
+        if fetch.follower {
+            partition.check_holds()?;
+        } else {
+            partition.check_leads()?;
+        }
         let marks = marks(node, partition);
         check_range(id, fetch.from, &marks)?;
         let end = marks.visible_end(fetch.isolation);
@@ -87,6 +91,8 @@ fn check_range(id: TopicPartition, offset: Offset, marks: &Marks) -> Result<(), 
 fn tiered(partition: &Partition, offset: Offset, marks: Marks) -> Result<Fetched, StoreError> {
     match partition.pointer() {
         Some(pointer) if offset < pointer.tiered_end => Ok(Fetched::Tiered { pointer, marks }),
+        // A follower does not know what the bucket has.
+        None if partition.check_leads().is_err() => Err(not_leader(partition.id)),
         _ => {
             let message = format!("{}: offset {offset} is neither local nor in the bucket", partition.id);
             Err(StoreError::new(ErrorCode::JournalCorrupt, message))

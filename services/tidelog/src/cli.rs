@@ -4,7 +4,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::exit::{self, Code};
 use crate::roles::{frontend, store};
-use crate::{bench, bucket, certs, config_command, consume, dev, output, produce, storage, topic};
+use crate::{bench, bucket, certs, config_command, consume, dev, operate, output, produce, storage, topic};
 
 /// A log service in the family of Apache Kafka, built for object storage.
 #[derive(Debug, Parser)]
@@ -33,6 +33,9 @@ enum Command {
     /// Where a topic's records are; move them to the bucket; drop local copies.
     #[command(subcommand)]
     Storage(storage::Command),
+    /// See how a cluster is; drain nodes, move replicas, bring partitions back.
+    #[command(subcommand)]
+    Cluster(operate::Command),
     /// Look into a bucket, without a server.
     #[command(subcommand)]
     Bucket(bucket::Command),
@@ -61,6 +64,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Code> {
         Command::Produce(args) => produce::run(args).await,
         Command::Consume(args) => consume::run(args).await,
         Command::Storage(command) => storage::run(command).await,
+        Command::Cluster(command) => operate::run(command).await,
         Command::Bucket(command) => bucket::run(command).await,
         Command::Certs(command) => certs::run(command),
         Command::Bench(args) => bench::run(*args).await.map(|()| Code::Success),
@@ -99,7 +103,10 @@ mod tests {
             "topic create logs --partitions 4 --config segment.bytes=1048576 --config compression.type=zstd",
             "topic list -o json",
             "topic describe logs",
-            "topic alter logs --config compression.type=",
+            "topic create logs --replication-factor 3 --config min.insync.replicas=1",
+            "topic alter logs --config compression.type= --config segment.bytes=1048576",
+            "topic alter logs --partitions 8 -o json",
+            "topic alter logs --replication-factor 3",
             "topic delete logs",
             "produce logs --partition 1 --key-separator : --header a=b --header c=d --compression zstd",
             "consume logs --partition 1 --offset -5 -e --max 3 -o json",
@@ -108,6 +115,16 @@ mod tests {
             "storage describe logs -o json",
             "storage offload logs",
             "storage evict logs --bootstrap localhost:9440",
+            "cluster status -o json",
+            "cluster nodes",
+            "cluster partitions",
+            "cluster partitions logs --unhealthy -o json",
+            "cluster drain 2",
+            "cluster drain 2 --decommission --bootstrap localhost:9440",
+            "cluster undrain 2",
+            "cluster reassign logs 0 --replicas 3,1,2",
+            "cluster rebalance",
+            "cluster elect-unclean logs 0 --yes-lose-acknowledged-records",
             "bucket ls file:///x",
             "bucket cat file:///x logs --partition 3",
             "bucket verify s3://x/y logs -o json",
@@ -123,5 +140,41 @@ mod tests {
                 panic!("{line}: {error}");
             }
         }
+    }
+
+    #[test]
+    fn a_topic_is_altered_in_one_way_at_a_time() {
+        for line in [
+            "topic alter logs",
+            "topic alter logs --partitions 8 --replication-factor 3",
+            "topic alter logs --partitions 8 --config segment.bytes=1048576",
+        ] {
+            let words = std::iter::once("tidelog").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+
+    /// Every command of the page's table is there, and every command that is there is in the table.
+    #[test]
+    fn the_page_of_the_command_line_names_every_command() {
+        let page = include_str!("../../../docs/cli.md");
+        let rows: Vec<Vec<&str>> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `tidelog "))
+            .map(|row| row.split('`').next().unwrap_or_default().split([' ', ',']).collect())
+            .collect();
+        let cli = Cli::command();
+        for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
+            let name = command.get_name();
+            let row = rows.iter().find(|row| row[0] == name);
+            let row = row.unwrap_or_else(|| panic!("`tidelog {name}` is not in docs/cli.md"));
+            let named: Vec<_> = row[1..].iter().filter(|word| word.starts_with(char::is_lowercase)).collect();
+            let there: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
+            if !there.is_empty() && !row.contains(&"…") {
+                assert!(there.iter().all(|sub| row.contains(sub)), "of `tidelog {name}`: {there:?}");
+                assert!(named.iter().all(|word| there.contains(word)), "of `tidelog {name}`: {named:?}");
+            }
+        }
+        assert_eq!(rows.len(), cli.get_subcommands().filter(|it| it.get_name() != "help").count());
     }
 }

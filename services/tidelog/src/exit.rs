@@ -215,7 +215,11 @@ fn code_of_client(error: &tidelog::Error) -> Code {
 fn code_of_answer(code: ErrorCode) -> Code {
     match code {
         ErrorCode::UnknownTopicOrPartition | ErrorCode::OffsetOutOfRange => Code::NotFound,
-        ErrorCode::InvalidTopic | ErrorCode::InvalidPartitions | ErrorCode::InvalidConfig => Code::Usage,
+        ErrorCode::InvalidTopic
+        | ErrorCode::InvalidPartitions
+        | ErrorCode::InvalidReplicationFactor
+        | ErrorCode::InvalidReplicaAssignment
+        | ErrorCode::InvalidConfig => Code::Usage,
         ErrorCode::CorruptMessage | ErrorCode::BucketCorrupt | ErrorCode::JournalCorrupt => Code::Unusable,
         code if code.is_retryable() => Code::Unavailable,
         _ => Code::Failed,

@@ -15,6 +15,7 @@ mod connection;
 mod consume;
 mod dev;
 mod exit;
+mod operate;
 mod output;
 mod private_file;
 mod produce;

@@ -46,11 +46,16 @@ pub fn table(columns: &[(&str, Lean)], rows: impl IntoIterator<Item = Vec<String
     text
 }
 
-/// Prints a serialisable result as indented JSON.
-pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+/// A serialisable result as indented JSON.
+pub fn json(value: &impl Serialize) -> anyhow::Result<String> {
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
-    print(&text)
+    Ok(text)
+}
+
+/// Prints a serialisable result as indented JSON.
+pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&json(value)?)
 }
 
 /// Writes text to standard output.

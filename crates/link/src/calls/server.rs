@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidelog_model::ErrorCode;
-use tidelog_peer::{Fetch, Fetched, StoreError};
+use tidelog_model::{ErrorCode, NodeId};
+use tidelog_peer::{ClusterAdmin, Fetch, Fetched, StoreError};
 use tidelog_proto::v1;
 use tidelog_proto::v1::call::Body;
 use tidelog_proto::v1::reply::Body as Answer;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::convert::{control, error_message, needed, partition, topic_id, topics};
+use crate::convert::{cluster, control, error_message, needed, partition, topic_id, topics};
 use crate::limits::{CALL_TIMEOUT_MAX, CALLS_MAX, REPLIES_QUEUED_MAX};
 use crate::server::Services;
 
@@ -182,23 +182,65 @@ async fn act_on_topics(body: Body, services: &Services) -> Result<Answer, StoreE
 }
 
 async fn act_on_control(body: Body, services: &Services) -> Result<Answer, StoreError> {
-    let store = services.control()?;
+    let store = || services.control();
     Ok(match body {
-        Body::Ping(call) => Answer::Ping(control::pong_reply(&store.ping(control::ping(call)).await?)),
+        Body::Ping(call) => Answer::Ping(control::pong_reply(&store()?.ping(control::ping(call)).await?)),
         Body::Report(call) => {
-            Answer::Report(control::reports_reply(&store.report(control::partitions(call)?).await?))
+            Answer::Report(control::reports_reply(&store()?.report(control::partitions(call)?).await?))
         }
         Body::HandOver(call) => {
             let (token, partitions) = control::hand_over(call)?;
-            store.hand_over(token, partitions).await?;
+            store()?.hand_over(token, partitions).await?;
             done()
         }
-        Body::Sizes(_) => Answer::Sizes(control::sizes_reply(&store.sizes().await?)),
-        _ => {
-            let message = "this process does not serve the call";
-            return Err(StoreError::new(ErrorCode::UnsupportedVersion, message));
+        Body::Sizes(_) => Answer::Sizes(control::sizes_reply(&store()?.sizes().await?)),
+        body => return act_on_cluster(body, services).await,
+    })
+}
+
+async fn act_on_cluster(body: Body, services: &Services) -> Result<Answer, StoreError> {
+    let controller = services.cluster()?;
+    Ok(match body {
+        Body::ClusterStatus(_) => Answer::ClusterStatus(cluster::status_reply(controller.status().await?)),
+        Body::Nodes(call) => {
+            let (after, limit) = cluster::nodes(call);
+            Answer::Nodes(cluster::nodes_reply(controller.nodes(after, limit).await?))
+        }
+        Body::Partitions(call) => {
+            let topic = call.topic.clone().map(|topic| cluster::by_id(Some(topic))).transpose()?;
+            let query = cluster::partitions(&call, topic)?;
+            Answer::Partitions(cluster::partitions_reply(controller.partitions(query).await?))
+        }
+        Body::Rebalance(_) => {
+            Answer::Rebalance(v1::RebalanceResponse { leaderships: controller.rebalance().await? })
+        }
+        Body::ElectUnclean(call) => {
+            let elected = controller.elect_unclean(cluster::elect(call)?).await?;
+            Answer::ElectUnclean(cluster::elected_reply(&elected))
+        }
+        body => {
+            command(body, controller).await?;
+            done()
         }
     })
+}
+
+/// What changes the cluster and has nothing to say.
+async fn command(body: Body, controller: &dyn ClusterAdmin) -> Result<(), StoreError> {
+    match body {
+        Body::DrainNode(call) if call.decommission => controller.decommission(NodeId(call.node)).await,
+        Body::DrainNode(call) => controller.drain(NodeId(call.node)).await,
+        Body::UndrainNode(call) => controller.undrain(NodeId(call.node)).await,
+        Body::Reassign(call) => controller.reassign(cluster::reassign(call)?).await,
+        Body::SetReplicationFactor(call) => {
+            controller.set_replication_factor(topic_id(&call.topic_id)?, call.count).await
+        }
+        Body::AddPartitions(call) => controller.add_partitions(topic_id(&call.topic_id)?, call.count).await,
+        _ => {
+            let message = "this process does not serve the call";
+            Err(StoreError::new(ErrorCode::UnsupportedVersion, message))
+        }
+    }
 }
 
 /// Waits holding nothing, then takes room for what is read.
@@ -235,5 +277,9 @@ impl Services {
 
     fn control(&self) -> Result<&dyn tidelog_peer::StoreControl, StoreError> {
         Ok(needed(self.control.as_deref(), "service")?)
+    }
+
+    fn cluster(&self) -> Result<&dyn ClusterAdmin, StoreError> {
+        Ok(needed(self.cluster.as_deref(), "service")?)
     }
 }

@@ -1,5 +1,6 @@
 //! Messages to values and back. What does not decode is the peer's error, and says which part.
 
+pub(crate) mod cluster;
 pub(crate) mod control;
 pub(crate) mod partition;
 pub(crate) mod replication;

@@ -27,13 +27,19 @@ pub(crate) fn create_call(request: CreateTopic) -> v1::CreateTopicRequest {
     v1::CreateTopicRequest {
         name: request.name,
         partitions: request.partitions,
+        replication_factor: request.replication_factor.unwrap_or(0),
         config: request.config.into_iter().collect(),
         ..v1::CreateTopicRequest::default()
     }
 }
 
 pub(crate) fn create(call: v1::CreateTopicRequest) -> CreateTopic {
-    CreateTopic { name: call.name, partitions: call.partitions, config: call.config.into_iter().collect() }
+    CreateTopic {
+        name: call.name,
+        partitions: call.partitions,
+        replication_factor: Some(call.replication_factor).filter(|replicas| *replicas > 0),
+        config: call.config.into_iter().collect(),
+    }
 }
 
 pub(crate) fn alter_call(topic: TopicRef, changes: Vec<(String, String)>) -> v1::AlterTopicRequest {
@@ -52,6 +58,7 @@ pub(crate) fn record(topic: &TopicInfo) -> v1::TopicRecord {
         partitions: topic.partitions,
         config: overrides.map(|(key, value)| (key.to_owned(), value)).collect(),
         created_ms: topic.created.0,
+        replication_factor: topic.replication_factor,
     }
 }
 
@@ -61,6 +68,7 @@ pub(crate) fn topic(record: &v1::TopicRecord) -> Converted<TopicInfo> {
         id: topic_id(&record.topic_id)?,
         name: TopicName::new(&record.name).map_err(|_| BadMessage("topic name"))?,
         partitions: record.partitions,
+        replication_factor: record.replication_factor.max(1),
         config: TopicConfig::default().with(config).map_err(|_| BadMessage("topic configuration"))?,
         created: TimestampMs(record.created_ms),
     })

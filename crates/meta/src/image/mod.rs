@@ -8,6 +8,7 @@ mod feed;
 mod mirror;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeBounds;
 
 use tidelog_model::{NodeId, TopicId, TopicPartition};
 
@@ -136,7 +137,15 @@ impl Image {
 
     /// The partitions of topics that exist, without those left behind by a creation that did not finish.
     pub fn current(&self) -> impl Iterator<Item = (TopicPartition, &Held<Partition>, &Topic)> {
-        self.partitions.iter().filter_map(|(id, held)| {
+        self.current_between(..)
+    }
+
+    /// Those of [`Image::current`] that are in a range, whose end is not before its beginning.
+    pub fn current_between(
+        &self,
+        range: impl RangeBounds<TopicPartition>,
+    ) -> impl Iterator<Item = (TopicPartition, &Held<Partition>, &Topic)> {
+        self.partitions.range(range).filter_map(|(id, held)| {
             let topic = self.topic(id.topic)?;
             (id.partition.0 < topic.partitions).then_some((*id, held, topic))
         })

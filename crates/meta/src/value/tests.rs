@@ -31,7 +31,13 @@ fn every_record_is_stored_in_these_bytes() {
     assert_eq!(Topic::decode(first.as_bytes()).unwrap(), topic);
     let topic = Topic { replication_factor: 3, ..topic };
     let stored = r#"{"version":2,"name":"web","partitions":4,"replication_factor":3,"config":{"segment.bytes":"1048576"},"created":1700000000000}"#;
-    check(topic, stored);
+    assert_eq!(topic.isr_floor(), 2);
+    check(topic.clone(), stored);
+    let mut topic = topic;
+    topic.set_config(&TopicConfig::default().with([("min.insync.replicas", "1")]).unwrap());
+    assert_eq!(topic.isr_floor(), 1);
+    let set = r#"{"version":2,"name":"web","partitions":4,"replication_factor":3,"config":{"min.insync.replicas":"1"},"created":1700000000000}"#;
+    check(topic, set);
 
     let owner = TopicNameOwner { topic: TopicId::from_bytes([7; 16]) };
     check(owner, &format!(r#"{{"version":1,"topic":"{ID}"}}"#));

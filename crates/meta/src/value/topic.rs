@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use tidelog_model::config::MIN_INSYNC_REPLICAS;
 use tidelog_model::{TimestampMs, TopicConfig, TopicName};
 
 use super::JsonValue;
@@ -25,8 +26,6 @@ pub struct Topic {
     pub deleted: Option<TimestampMs>,
 }
 
-const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
-
 fn one() -> u32 {
     1
 }
@@ -42,11 +41,10 @@ impl Topic {
     /// How many in-sync replicas an acknowledged record needs, and below which an ISR never shrinks:
     /// `min.insync.replicas` where it is set, else two when there are three replicas or more.
     pub fn isr_floor(&self) -> u32 {
-        match self.config.get(MIN_INSYNC_REPLICAS) {
-            Some(_) => self.config().min_insync_replicas,
-            None if self.replication_factor >= 3 => 2,
-            None => 1,
-        }
+        // Asked of every partition again and again: settings are read only where they matter.
+        let is_set = self.config.contains_key(MIN_INSYNC_REPLICAS);
+        let config = if is_set { self.config() } else { TopicConfig::default() };
+        config.isr_floor(self.replication_factor)
     }
 
     /// The whole configuration.

@@ -1,6 +1,7 @@
 //! The SDK against a server of the protocol in the same process, over both transports.
 
 mod admin;
+mod cluster;
 mod consume;
 mod produce;
 mod server;

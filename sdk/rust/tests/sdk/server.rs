@@ -56,6 +56,8 @@ pub(crate) struct State {
     /// Streams that carried requests, and producer sessions.
     pub(crate) control_streams: AtomicU64,
     pub(crate) sessions: AtomicU64,
+    /// What operators asked for.
+    pub(crate) cluster: Mutex<crate::cluster::Asked>,
     connections: Mutex<Vec<Connection>>,
     identity: Identity,
 }
@@ -86,6 +88,7 @@ impl Server {
             subscriptions: AtomicU64::new(0),
             control_streams: AtomicU64::new(0),
             sessions: AtomicU64::new(0),
+            cluster: Mutex::default(),
             connections: Mutex::default(),
             identity: Identity::self_signed(&["localhost".to_owned()]).unwrap(),
         };
@@ -336,7 +339,7 @@ fn answer(state: &State, body: request::Body) -> Result<response::Body, ErrorCod
             let results = ask.places.into_iter().map(result).collect::<Result<_, _>>()?;
             response::Body::ListOffsets(v1::ListOffsetsResponse { results })
         }
-        _ => return Err(ErrorCode::InvalidRequest),
+        body => return crate::cluster::answer(&mut state.cluster.lock(), body),
     })
 }
 

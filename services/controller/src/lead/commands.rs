@@ -9,11 +9,12 @@ use std::sync::Arc;
 use futures::future::FutureExt as _;
 use tidelog_meta::{Compare, Drain, Entry, Event, MetaError, Op, Revision, Txn, TxnOutcome, keys};
 use tidelog_model::{NodeId, TopicId, TopicPartition};
+use tidelog_peer::{Elected, Reassignment};
 
 use super::Lead;
 use super::jobs::{self, Done};
 use crate::commit::{Committed, is_deposed, submit};
-use crate::operator::{Command, Elected, Refusal, Reply};
+use crate::operator::{Command, Refusal, Reply};
 use crate::plan::election::{self, Reports};
 use crate::plan::reassignment::towards;
 use crate::plan::{Change, Reason, World, leadership};
@@ -23,9 +24,13 @@ impl Lead {
         match command {
             Command::Status { reply } => drop(reply.send(Ok(self.status()))),
             Command::Nodes { reply } => drop(reply.send(Ok(self.nodes()))),
-            Command::Partitions { topic, reply } => {
-                let known = topic.is_none_or(|topic| self.image.topic(topic).is_some());
-                drop(reply.send(known.then(|| self.partitions(topic)).ok_or(Refusal::UnknownTopic)));
+            Command::Partitions { query, reply } => {
+                let known = query.topic.is_none_or(|topic| self.image.topic(topic).is_some());
+                drop(reply.send(known.then(|| self.partitions(&query)).ok_or(Refusal::UnknownTopic)));
+            }
+            // Who is to leave for good is drained, and more.
+            Command::Drain { node, reply } if self.world().is_decommissioned(node) => {
+                drop(reply.send(Ok(())));
             }
             Command::Drain { node, reply } => {
                 let checked = checks::drain(&self.world(), node);
@@ -54,7 +59,7 @@ impl Lead {
                 let planned = topics::more_partitions(&self.world(), topic, partitions);
                 self.carry_out(planned, reply);
             }
-            Command::CreateTopic { topic, reply } => self.create_topic(&topic, reply),
+            Command::CreateTopic { topic, reply } => self.create_topic(topic, reply),
         }
     }
 
@@ -73,10 +78,10 @@ impl Lead {
         Ok(vec![Txn::new().when_unchanged(&key, self.image.topics[&topic].revision).put(&key, &record)])
     }
 
-    fn reassignments(&self, moves: &[(TopicPartition, Vec<NodeId>)]) -> Result<Vec<Change>, Refusal> {
+    fn reassignments(&self, moves: &[Reassignment]) -> Result<Vec<Change>, Refusal> {
         checks::reassignments(&self.world(), moves)?;
         let mut changes = Vec::new();
-        for (partition, target) in moves {
+        for Reassignment { partition, replicas: target } in moves {
             if self.busy.contains(partition) {
                 return Err(Refusal::Busy(*partition));
             }
@@ -91,7 +96,7 @@ impl Lead {
     }
 
     /// Takes away what makes things go bit by bit, once.
-    fn rebalance(&mut self) -> usize {
+    fn rebalance(&mut self) -> u32 {
         self.timers.balance = self.now();
         let mut busy = self.busy.clone();
         busy.extend(self.patience.keys());
@@ -99,7 +104,7 @@ impl Lead {
         let preferred = moves.iter().filter(|step| step.reason == Reason::Preferred).count();
         self.start_moves(moves);
         self.plan_now();
-        preferred
+        u32::try_from(preferred).unwrap_or(u32::MAX)
     }
 
     fn elect_unclean(&mut self, partitions: Vec<TopicPartition>, reply: Reply<Vec<Elected>>) {
@@ -237,19 +242,26 @@ fn event(op: Op, revision: Revision) -> Event {
 }
 
 fn refusal_of(committed: &Committed) -> Option<Refusal> {
-    if committed.deposed {
+    let is_whole = !committed.deposed
+        && committed.conflicts.is_empty()
+        && committed.unknown.is_empty()
+        && committed.unavailable.is_empty();
+    if is_whole {
+        None
+    } else if !committed.done.is_empty() {
+        Some(Refusal::InPart)
+    } else if committed.deposed {
         Some(Refusal::NotController { controller: None })
     } else if !committed.unknown.is_empty() {
         Some(Refusal::OutcomeUnknown)
     } else if let Some(error) = &committed.error {
         Some(Refusal::Metadata(error.clone()))
     } else {
-        (!committed.conflicts.is_empty()).then_some(Refusal::Conflict)
+        Some(Refusal::Conflict)
     }
 }
 
 fn elected((change, _): &(Change, Revision)) -> Option<Elected> {
-    let TopicPartition { topic, partition } = change.partition;
     let node = change.record.leader?.node;
-    Some(Elected { topic, partition, node, epoch: change.record.epoch })
+    Some(Elected { partition: change.partition, node, epoch: change.record.epoch })
 }

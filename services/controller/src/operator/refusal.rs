@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 use tidelog_meta::MetaError;
-use tidelog_model::{ErrorCode, NodeId, TopicName, TopicPartition};
+use tidelog_model::{ConfigError, ErrorCode, NodeId, TopicName, TopicPartition};
 use tidelog_peer::StoreError;
 
 /// A command that was not carried out, or whose outcome is not known.
@@ -14,6 +14,8 @@ pub enum Refusal {
     Stopping,
     #[error("the answer was lost; look at the status before asking again")]
     OutcomeUnknown,
+    #[error("only a part of it was carried out; look at the status before asking again")]
+    InPart,
     #[error("the metadata changed at the same moment; ask again")]
     Conflict,
     #[error(transparent)]
@@ -38,6 +40,10 @@ pub enum Refusal {
     BelowFloor { replicas: u32, floor: u32 },
     #[error("a partition has at least one replica")]
     NoReplicas,
+    #[error("a partition has at most {most} replicas, {asked} are asked for")]
+    TooManyReplicas { asked: u32, most: u32 },
+    #[error(transparent)]
+    Settings(#[from] ConfigError),
     #[error(
         "node {node} has the last in-sync replica that is alive of {partition}{}; \
          raise the replication factor or move it first", and_others(*.others)
@@ -46,6 +52,8 @@ pub enum Refusal {
 
     #[error("node {node} is named twice for {partition}")]
     NamedTwice { partition: TopicPartition, node: NodeId },
+    #[error("{0} is named twice in one command")]
+    MovedTwice(TopicPartition),
     #[error("the topic of {partition} has {wanted} replicas a partition, {named} nodes are named")]
     WrongCount { partition: TopicPartition, wanted: u32, named: usize },
     #[error("{0} is being changed; ask again")]
@@ -81,18 +89,22 @@ impl Refusal {
         match self {
             Self::NotController { .. } => ErrorCode::NotController,
             Self::Stopping => ErrorCode::ShuttingDown,
-            Self::OutcomeUnknown => ErrorCode::RequestTimedOut,
+            Self::OutcomeUnknown | Self::InPart => ErrorCode::RequestTimedOut,
             Self::Conflict | Self::Busy(_) => ErrorCode::ThrottlingQuotaExceeded,
             Self::Metadata(error) if !error.has_no_side_effects() => ErrorCode::RequestTimedOut,
             Self::Metadata(error) if error.is_retryable() => ErrorCode::ThrottlingQuotaExceeded,
             Self::Metadata(_) => ErrorCode::Internal,
             Self::UnknownTopic | Self::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
-            Self::TooFewStores { .. } | Self::BelowFloor { .. } | Self::NoReplicas => {
-                ErrorCode::InvalidReplicationFactor
-            }
-            Self::NamedTwice { .. } | Self::WrongCount { .. } | Self::NodeDown(_) | Self::NodeLeaving(_) => {
-                ErrorCode::InvalidReplicaAssignment
-            }
+            Self::TooFewStores { .. }
+            | Self::BelowFloor { .. }
+            | Self::NoReplicas
+            | Self::TooManyReplicas { .. } => ErrorCode::InvalidReplicationFactor,
+            Self::Settings(_) => ErrorCode::InvalidConfig,
+            Self::NamedTwice { .. }
+            | Self::MovedTwice(_)
+            | Self::WrongCount { .. }
+            | Self::NodeDown(_)
+            | Self::NodeLeaving(_) => ErrorCode::InvalidReplicaAssignment,
             Self::NotMore { .. } | Self::Partitions { .. } => ErrorCode::InvalidPartitions,
             Self::TopicExists(_) => ErrorCode::TopicAlreadyExists,
             Self::UnknownNode(_)

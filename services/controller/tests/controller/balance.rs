@@ -15,7 +15,7 @@ async fn a_new_store_gets_its_part_a_few_partitions_at_a_time() {
     cluster.create(&seat, "web", 40, 3).await.unwrap();
     cluster.start(4).await;
     let even = async || {
-        assert!(seat.operator.status().await.unwrap().moving <= cluster.options.balance_at_once);
+        assert!(seat.operator.status().await.unwrap().moving as usize <= cluster.options.balance_at_once);
         cluster.catch_up().await;
         let nodes = seat.operator.nodes().await.unwrap();
         nodes.iter().all(|node| node.replicas == 30 && node.leads == 10)

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tidelog_controller::PartitionState;
 use tidelog_model::{LeaderEpoch, NodeId, PartitionId, TopicPartition};
+use tidelog_peer::PartitionState;
 
 use crate::harness::{Call, Cluster, Mode};
 

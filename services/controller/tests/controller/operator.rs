@@ -3,12 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tidelog_controller::{NodeState, PartitionState, Refusal};
+use tidelog_controller::Refusal;
 use tidelog_model::{ErrorCode, NodeId, PartitionId, TopicId, TopicPartition};
+use tidelog_peer::{NodeState, PARTITIONS_PER_COMMAND_MAX, PartitionState, Reassignment};
 
-use crate::harness::{Call, Cluster, Mode, Seat, topic};
+use crate::harness::{Call, Cluster, Mode, Seat, of, topic};
 
-async fn settled(cluster: &Cluster, seat: &Seat) -> Duration {
+fn to(partition: TopicPartition, replicas: &[NodeId]) -> Reassignment {
+    Reassignment { partition, replicas: replicas.to_vec() }
+}
+
+pub(crate) async fn settled(cluster: &Cluster, seat: &Seat) -> Duration {
     let healthy = async || {
         cluster.catch_up().await;
         let partitions = seat.partitions().await;
@@ -100,6 +105,8 @@ async fn a_decommissioned_store_is_empty_in_the_end_and_every_partition_whole() 
     let status = seat.operator.status().await.unwrap();
     assert_eq!((status.moving, status.under_replicated, status.offline), (0, 0, 0));
     assert!(cluster.records().await.values().all(|record| record.replicas.len() == 3));
+    // A drain asks for less than there is.
+    seat.operator.drain(NodeId(2)).await.unwrap();
     assert!(seat.operator.nodes().await.unwrap()[1].decommissioned);
 }
 
@@ -137,7 +144,7 @@ async fn a_reassignment_adds_first_and_removes_last() {
     let id = TopicPartition::new(topic, PartitionId(0));
     let before = cluster.records().await[&id].clone();
     let target: Vec<_> = (1..=6).map(NodeId).filter(|node| !before.replicas.contains(node)).collect();
-    seat.operator.reassign(vec![(id, target.clone())]).await.unwrap();
+    seat.operator.reassign(vec![to(id, &target)]).await.unwrap();
     cluster.let_pass(Duration::from_secs(5)).await;
     let during = cluster.records().await[&id].clone();
     assert_eq!((&during.adding, &during.removing), (&target, &before.replicas));
@@ -161,14 +168,20 @@ async fn reassignments_that_make_no_sense_are_refused() {
     let (cluster, seat, topic) = Cluster::led(4, 2, 3).await;
     let id = TopicPartition::new(topic, PartitionId(0));
     let before = cluster.records().await;
+    let refused = async |moves| seat.operator.reassign(moves).await.unwrap_err();
     let to = async |id, nodes: &[u32]| {
-        seat.operator.reassign(vec![(id, nodes.iter().copied().map(NodeId).collect())]).await.unwrap_err()
+        let nodes: Vec<_> = nodes.iter().copied().map(NodeId).collect();
+        refused(vec![to(id, &nodes)]).await
     };
     let stranger = TopicPartition::new(topic, PartitionId(7));
     assert_eq!(to(stranger, &[1, 2, 3]).await, Refusal::UnknownPartition(stranger));
     assert_eq!(to(id, &[1, 1, 2]).await, Refusal::NamedTwice { partition: id, node: NodeId(1) });
     assert_eq!(to(id, &[1, 2]).await, Refusal::WrongCount { partition: id, wanted: 3, named: 2 });
     let held = &before[&id].replicas;
+    let twice = Reassignment { partition: id, replicas: held.clone() };
+    assert_eq!(refused(vec![twice.clone(), twice.clone()]).await, Refusal::MovedTwice(id));
+    let (named, most) = (PARTITIONS_PER_COMMAND_MAX + 1, PARTITIONS_PER_COMMAND_MAX);
+    assert_eq!(refused(vec![twice; named]).await, Refusal::TooMany { named, most });
     assert_eq!(to(id, &[held[0].0, held[1].0, 9]).await, Refusal::UnknownNode(NodeId(9)));
     let absent = (1..=4).map(NodeId).find(|node| !held.contains(node)).unwrap();
     cluster.stores.kill(absent.0);
@@ -197,6 +210,7 @@ async fn a_replication_factor_is_raised_and_lowered_while_the_topic_takes_writes
     let refused = |replicas| seat.operator.set_replication_factor(topic, replicas);
     assert_eq!(refused(4).await, Err(Refusal::TooFewStores { wanted: 4, stores: 3 }));
     assert_eq!(refused(0).await, Err(Refusal::NoReplicas));
+    assert_eq!(refused(33).await, Err(Refusal::TooManyReplicas { asked: 33, most: 32 }));
     let stranger = TopicId::from_bytes([9; 16]);
     assert_eq!(seat.operator.set_replication_factor(stranger, 1).await, Err(Refusal::UnknownTopic));
 }
@@ -209,7 +223,7 @@ async fn a_topic_is_created_whole_or_not_at_all() {
     assert!(records.values().all(|record| record.isr.len() == 3 && record.leader.is_some()));
     let leaders: Vec<_> = cluster.leaders().await.into_values().collect();
     assert!(leaders.iter().all(|led| (233..=234).contains(led)), "{leaders:?}");
-    assert_eq!(seat.operator.partitions(Some(topic)).await.unwrap().len(), 700);
+    assert_eq!(seat.all(of(topic)).await.len(), 700);
 
     let again = cluster.create(&seat, "web", 1, 1).await.unwrap_err();
     assert_eq!(again, Refusal::TopicExists("web".parse().unwrap()));
@@ -231,7 +245,7 @@ async fn a_topic_grows_online_and_never_shrinks() {
     assert_eq!(after.len(), 300);
     assert!(before.iter().all(|(id, record)| after[id] == *record));
     assert!(after.values().all(|record| record.leader.is_some() && record.isr.len() == 3));
-    assert_eq!(seat.operator.partitions(Some(topic)).await.unwrap().len(), 300);
+    assert_eq!(seat.all(of(topic)).await.len(), 300);
     let refused = seat.operator.add_partitions(topic, 300).await.unwrap_err();
     assert_eq!(refused, Refusal::NotMore { current: 300, asked: 300 });
     let refused = seat.operator.add_partitions(topic, 100_001).await.unwrap_err();

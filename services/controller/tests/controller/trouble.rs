@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tidelog_controller::PartitionState;
 use tidelog_meta::{Meta as _, Op, Txn, keys};
 use tidelog_model::LeaderEpoch;
+use tidelog_peer::PartitionState;
 
 use crate::harness::{Cluster, Fault};
 
@@ -84,6 +84,6 @@ async fn a_record_that_cannot_be_read_is_left_alone_and_shown() {
     cluster.let_pass(Duration::from_secs(5)).await;
     assert_eq!(cluster.meta.get(&key).await.unwrap().unwrap().value, value);
     let status = seat.operator.status().await.unwrap();
-    assert_eq!(status.unreadable.len(), 1);
+    assert_eq!((status.unreadable, status.unreadable_shown[0].0.as_str()), (1, key.as_str()));
     assert_eq!((status.partitions, status.offline), (29, 0));
 }

@@ -5,6 +5,7 @@
 //! keep their order meanwhile ([`pipeline`]). It holds nothing that is not elsewhere but batches that
 //! nobody has acknowledged yet.
 
+mod admin;
 mod attempts;
 mod everyone;
 mod fetch;

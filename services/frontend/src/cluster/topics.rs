@@ -97,7 +97,7 @@ impl Core {
 
     /// Asks the controller, whoever that is meanwhile, for a change. One of unknown outcome is not asked
     /// for again.
-    async fn ask_controller<T, F>(
+    pub(super) async fn ask_controller<T, F>(
         &self,
         what: &str,
         time: &Time,
@@ -146,13 +146,13 @@ impl Core {
 }
 
 /// The time that a call has.
-struct Time {
+pub(super) struct Time {
     within: Duration,
-    deadline: Instant,
+    pub(super) deadline: Instant,
 }
 
 impl Time {
-    fn new(within: Duration) -> Self {
+    pub(super) fn new(within: Duration) -> Self {
         Self { within, deadline: Instant::now() + within }
     }
 }
@@ -173,6 +173,7 @@ fn info(id: TopicId, record: &Topic) -> TopicInfo {
         name: record.name.clone(),
         partitions: record.partitions,
         config: record.config(),
+        replication_factor: record.replication_factor,
         created: record.created,
     }
 }

@@ -1,5 +1,6 @@
 //! Control streams: requests one after the other, each answered before the next is read.
 
+mod admin;
 mod cluster;
 pub(crate) mod offsets;
 mod storage;
@@ -90,5 +91,6 @@ async fn act(body: Body, edge: &Edge) -> Result<Answer, v1::Error> {
         Body::DescribeStorage(request) => Answer::DescribeStorage(storage::describe(request, edge).await?),
         Body::Offload(request) => Answer::Offload(storage::offload(request, edge).await?),
         Body::Evict(request) => Answer::Evict(storage::evict(request, edge).await?),
+        body => admin::act(body, edge).await?,
     })
 }

@@ -20,6 +20,7 @@ impl Controls for Controller {
         let id = TopicId(uuid::Uuid::new_v4());
         self.0.put_topic(id, &request.name, request.partitions).await;
         Ok(TopicInfo {
+            replication_factor: 3,
             id,
             name: TopicName::new(&request.name).unwrap(),
             partitions: request.partitions,
@@ -36,7 +37,7 @@ impl Controls for Controller {
 }
 
 fn two_partitions(name: &str) -> CreateTopic {
-    CreateTopic { name: name.to_owned(), partitions: 2, config: Vec::new() }
+    CreateTopic { name: name.to_owned(), partitions: 2, replication_factor: None, config: Vec::new() }
 }
 
 #[tokio::test]

@@ -99,6 +99,7 @@ impl World {
         let boot = self.stores.lock().get(&id).map_or(1, |(.., boot)| boot + 1);
         let store = Played::new(id, Arc::clone(&self.logs));
         let services = Services {
+            cluster: None,
             partitions: Some(store.clone()),
             topics: Some(store.clone()),
             control: None,

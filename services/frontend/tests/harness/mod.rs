@@ -19,7 +19,7 @@ use tidelog_model::{
     TimestampMs, TopicConfig, TopicId, TopicName, TopicPartition,
 };
 use tidelog_peer::{
-    Ack, AckSender, CreateTopic, Fetch, Fetched, Isolation, ListedOffset, Marks, OffsetSpec,
+    Ack, AckSender, ClusterAdmin, CreateTopic, Fetch, Fetched, Isolation, ListedOffset, Marks, OffsetSpec,
     PartitionDescription, PartitionStore, Produced, StoreError, TopicInfo, TopicRef, Topics,
 };
 use tidelog_proto::v1;
@@ -31,6 +31,18 @@ use tidelog_wire::{
 use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
+
+/// Calls, and takes the answer of the request's own kind.
+#[macro_export]
+macro_rules! call {
+    ($client:expr, $variant:ident($request:expr)) => {
+        match $client.call(::tidelog_proto::v1::request::Body::$variant($request)).await {
+            Ok(::tidelog_proto::v1::response::Body::$variant(answer)) => Ok(answer),
+            Ok(other) => panic!("an answer to another question: {other:?}"),
+            Err(error) => Err(error),
+        }
+    };
+}
 
 pub const BOTH: [TransportChoice; 2] = [TransportChoice::Quic, TransportChoice::Tcp];
 
@@ -372,6 +384,7 @@ impl Topics for Fake {
             id: TopicId(Uuid::new_v4()),
             name: TopicName::new(&request.name).unwrap(),
             partitions: request.partitions,
+            replication_factor: request.replication_factor.unwrap_or(1),
             config: TopicConfig::default().with(request.config).unwrap(),
             created: TimestampMs(77),
         };
@@ -454,8 +467,21 @@ impl Server {
         Self::through(change, |fake, _, _| fake)
     }
 
+    /// The frontend of a cluster.
+    pub fn of_cluster(cluster: Arc<dyn ClusterAdmin>) -> Self {
+        Self::of(Some(cluster), |_| {}, |fake, _, _| fake)
+    }
+
     /// The frontend reaches the fake through what `store` makes of it.
     pub fn through(
+        change: impl FnOnce(&mut FrontendOptions),
+        store: impl FnOnce(Arc<Fake>, &Metrics, &Supervisor) -> Arc<dyn PartitionStore>,
+    ) -> Self {
+        Self::of(None, change, store)
+    }
+
+    fn of(
+        cluster: Option<Arc<dyn ClusterAdmin>>,
         change: impl FnOnce(&mut FrontendOptions),
         store: impl FnOnce(Arc<Fake>, &Metrics, &Supervisor) -> Arc<dyn PartitionStore>,
     ) -> Self {
@@ -471,6 +497,7 @@ impl Server {
         let parts = Parts {
             store: store(fake.clone(), &metrics, &supervisor),
             topics: fake.clone(),
+            cluster,
             cold: Arc::new(Bucket(fake.clone())),
             clock: Arc::new(FixedClock),
             supervisor: supervisor.clone(),
@@ -497,7 +524,12 @@ impl Server {
 
     /// A topic with one partition.
     pub async fn topic(&self, name: &str) -> TopicPartition {
-        let create = CreateTopic { name: name.to_owned(), partitions: 1, config: Vec::new() };
+        let create = CreateTopic {
+            name: name.to_owned(),
+            partitions: 1,
+            replication_factor: None,
+            config: Vec::new(),
+        };
         let info = self.fake.create(create).await.unwrap();
         TopicPartition::new(info.id, PartitionId(0))
     }

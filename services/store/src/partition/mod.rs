@@ -141,6 +141,16 @@ impl Partition {
         self.cell.lock().check_leads(self.id)
     }
 
+    /// An error unless this replica leads or follows.
+    pub(crate) fn check_holds(&self) -> Result<(), StoreError> {
+        let cell = self.cell.lock();
+        cell.check(self.id)?;
+        match cell.replica.role() {
+            Role::Leading { .. } | Role::Following { .. } => Ok(()),
+            Role::Waiting | Role::Stopped => Err(not_leader(self.id)),
+        }
+    }
+
     pub(crate) fn set_status(&self, status: Status) {
         self.cell.lock().status = status;
         self.changed.notify_waiters();

@@ -21,7 +21,7 @@ pub(crate) async fn alter(
 ) -> Result<(TopicRecord, Revision), StoreError> {
     for _ in 0..ATTEMPTS_MAX {
         let stored = read(meta, topic).await?;
-        let config = changed(&stored.value.config(), changes)?;
+        let config = changed(&stored.value.config(), changes, stored.value.replication_factor)?;
         let mut record = stored.value.clone();
         record.set_config(&config);
         if record == stored.value {

@@ -28,6 +28,7 @@ pub(crate) struct Topic {
 struct Current {
     revision: Revision,
     partitions: u32,
+    replication_factor: u32,
     config: Arc<TopicConfig>,
     /// The smallest in-sync set that acknowledges, for partitions that have as many replicas.
     isr_floor: usize,
@@ -38,6 +39,7 @@ impl Current {
         Self {
             revision,
             partitions: record.partitions,
+            replication_factor: record.replication_factor,
             config: Arc::new(record.config()),
             isr_floor: record.isr_floor() as usize,
         }
@@ -90,11 +92,12 @@ impl Topic {
     }
 
     pub(crate) fn info(&self) -> TopicInfo {
-        let Current { partitions, config, .. } = self.current.read().clone();
+        let Current { partitions, replication_factor, config, .. } = self.current.read().clone();
         TopicInfo {
             id: self.id,
             name: self.name.clone(),
             partitions,
+            replication_factor,
             config: TopicConfig::clone(&config),
             created: self.created,
         }

@@ -11,11 +11,8 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tidelog_meta::limits::TXN_OPS_MAX;
 use tidelog_meta::value::{Leader, Partition as PartitionRecord, Topic as TopicRecord, TopicNameOwner};
 use tidelog_meta::{Meta, MetaError, Revision, Txn, TxnOutcome, TypedMeta as _, keys};
-use tidelog_model::limits::PARTITIONS_PER_TOPIC_MAX;
-use tidelog_model::{
-    ConfigError, ErrorCode, PartitionId, TimestampMs, TopicConfig, TopicId, TopicName, TopicPartition,
-};
-use tidelog_peer::{CreateTopic, StoreError};
+use tidelog_model::{ErrorCode, PartitionId, TimestampMs, TopicConfig, TopicId, TopicName, TopicPartition};
+use tidelog_peer::{CreateTopic, NewTopic, StoreError};
 
 use crate::error::of_meta;
 
@@ -24,14 +21,6 @@ const CHUNKS_AT_ONCE: usize = 8;
 
 /// Partitions that fit into one transaction beside the topic and its name.
 const PARTITIONS_AT_ONCE: usize = TXN_OPS_MAX - 2;
-
-/// A request whose every part is valid.
-#[derive(Debug)]
-pub(crate) struct ValidRequest {
-    pub(crate) name: TopicName,
-    pub(crate) partitions: u32,
-    pub(crate) config: TopicConfig,
-}
 
 /// A topic as the metadata store has it now.
 #[derive(Debug)]
@@ -42,26 +31,32 @@ pub(crate) struct Created {
     pub(crate) partitions: Vec<(PartitionRecord, Revision)>,
 }
 
-pub(crate) fn check(request: &CreateTopic) -> Result<ValidRequest, StoreError> {
-    let name = TopicName::new(&request.name)
-        .map_err(|error| StoreError::new(ErrorCode::InvalidTopic, error.to_string()))?;
-    let partitions = request.partitions;
-    if partitions == 0 || partitions > PARTITIONS_PER_TOPIC_MAX {
-        let message =
-            format!("a topic has 1 to {PARTITIONS_PER_TOPIC_MAX} partitions, {partitions} are asked for");
-        return Err(StoreError::new(ErrorCode::InvalidPartitions, message));
+/// One store alone has one replica of everything.
+const REPLICAS: u32 = 1;
+
+pub(crate) fn check(request: &CreateTopic) -> Result<NewTopic, StoreError> {
+    let alone = |replicas: u32| {
+        let message = format!(
+            "this is a single process with one store: a replication factor is {REPLICAS} here, not {replicas}"
+        );
+        StoreError::new(ErrorCode::InvalidReplicationFactor, message)
+    };
+    match request.replication_factor {
+        Some(replicas) if replicas != REPLICAS => Err(alone(replicas)),
+        _ => CreateTopic { replication_factor: Some(REPLICAS), ..request.clone() }.check(),
     }
-    let config = changed(&TopicConfig::default(), &request.config)?;
-    Ok(ValidRequest { name, partitions, config })
 }
 
-/// `config` with changes; every problem at once when there is one.
-pub(crate) fn changed(config: &TopicConfig, changes: &[(String, String)]) -> Result<TopicConfig, StoreError> {
+/// `config` with changes, for a topic with so many replicas; every problem at once when there is one.
+pub(crate) fn changed(
+    config: &TopicConfig,
+    changes: &[(String, String)],
+    replication_factor: u32,
+) -> Result<TopicConfig, StoreError> {
     let pairs = changes.iter().map(|(key, value)| (key, value));
-    config.with(pairs).map_err(|errors| {
-        let lines: Vec<_> = errors.iter().map(ConfigError::to_string).collect();
-        StoreError::new(ErrorCode::InvalidConfig, lines.join("; "))
-    })
+    let config = config.with(pairs).map_err(StoreError::of_settings)?;
+    config.check_replicas(replication_factor).map_err(|error| StoreError::of_settings(vec![error]))?;
+    Ok(config)
 }
 
 /// Puts the topic and its partitions into the metadata store, led by `leader` from epoch 1. When it
@@ -69,7 +64,7 @@ pub(crate) fn changed(config: &TopicConfig, changes: &[(String, String)]) -> Res
 pub(crate) async fn create(
     meta: &Arc<dyn Meta>,
     id: TopicId,
-    request: &ValidRequest,
+    request: &NewTopic,
     leader: Leader,
     now: TimestampMs,
 ) -> Result<Created, StoreError> {

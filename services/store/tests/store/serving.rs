@@ -63,7 +63,12 @@ async fn requests_for_topics_that_cannot_be_are_refused_and_change_nothing() {
     let running = site.start().await;
     let create = |name: &str, partitions, config: &[(&str, &str)]| {
         let config = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        running.store.create(CreateTopic { name: name.to_owned(), partitions, config })
+        running.store.create(CreateTopic {
+            name: name.to_owned(),
+            partitions,
+            replication_factor: None,
+            config,
+        })
     };
     assert_eq!(create("a b", 1, &[]).await.unwrap_err().code, ErrorCode::InvalidTopic);
     assert_eq!(create("t", 0, &[]).await.unwrap_err().code, ErrorCode::InvalidPartitions);
@@ -81,11 +86,43 @@ async fn requests_for_topics_that_cannot_be_are_refused_and_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_store_alone_has_one_replica_of_everything() {
+    let site = Site::new();
+    let running = site.start().await;
+    let create = |name: &str, replication_factor, floor: Option<&str>| {
+        let config = floor.map(|floor| ("min.insync.replicas".to_owned(), floor.to_owned()));
+        let config = config.into_iter().collect();
+        running.store.create(CreateTopic { name: name.to_owned(), partitions: 1, replication_factor, config })
+    };
+    for replicas in [0, 2, 3] {
+        let refused = create("t", Some(replicas), None).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidReplicationFactor);
+        assert!(refused.message.contains("single process"), "{refused}");
+    }
+    assert_eq!(create("t", None, Some("2")).await.unwrap_err().code, ErrorCode::InvalidConfig);
+    assert_eq!(create("t", None, None).await.unwrap().replication_factor, 1);
+    let set = create("set", Some(1), Some("1")).await.unwrap();
+    assert_eq!(set.config.overrides()["min.insync.replicas"], "1");
+    let two = vec![("min.insync.replicas".to_owned(), "2".to_owned())];
+    let refused = running.store.alter("t".into(), two).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::InvalidConfig);
+    assert!(refused.message.contains("replication factor, which is 1"), "{refused}");
+    running.stop().await;
+    let running = site.start().await;
+    assert_eq!(running.store.get("set".into()).await.unwrap(), set);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_create_one_name_at_once_one_succeeds() {
     let site = Site::new();
     let running = site.start().await;
     let attempts = (0..8).map(|_| {
-        let request = CreateTopic { name: "t".to_owned(), partitions: 300, config: Vec::new() };
+        let request = CreateTopic {
+            name: "t".to_owned(),
+            partitions: 300,
+            replication_factor: None,
+            config: Vec::new(),
+        };
         running.store.create(request)
     });
     let outcomes = futures::future::join_all(attempts).await;

@@ -153,7 +153,7 @@ impl Running {
 
     pub(crate) async fn topic(&self, name: &str, partitions: u32, config: &[(&str, &str)]) -> TopicInfo {
         let config = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let request = CreateTopic { name: name.to_owned(), partitions, config };
+        let request = CreateTopic { name: name.to_owned(), partitions, replication_factor: None, config };
         self.store.create(request).await.unwrap()
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use tidelog::{Client, Context};
+use tidelog::{Client, Context, TopicSpec};
 
 use super::process::ServerProcess;
 use super::{Common, Transport};
@@ -85,12 +85,9 @@ impl Target {
         config: &[(&str, &str)],
     ) -> anyhow::Result<()> {
         let client = self.connect().await?;
-        let config = config.iter().copied();
-        client
-            .admin()
-            .create_topic(name, Some(partitions), config)
-            .await
-            .with_context(|| format!("creating {name}"))?;
+        let spec = TopicSpec::new(name).partitions(partitions);
+        let spec = config.iter().fold(spec, |spec, (key, value)| spec.config(*key, *value));
+        client.admin().create_topic(spec).await.with_context(|| format!("creating {name}"))?;
         Ok(())
     }
 }

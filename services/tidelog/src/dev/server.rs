@@ -155,6 +155,7 @@ fn start_frontend(
     let parts = tidelog_frontend::Parts {
         store: store.clone(),
         topics: store,
+        cluster: None,
         cold: Arc::new(cold),
         clock: SystemClock::shared(),
         supervisor: supervisor.clone(),

@@ -58,7 +58,6 @@ struct FrontendProcess {
 
 /// What a frontend stands on before it serves.
 struct Ground {
-    #[expect(dead_code, reason = "for connections to stores, which `routes` opens")]
     tls: ClusterTls,
     credentials: Credentials,
     directory: Directory,
@@ -104,7 +103,7 @@ impl Process for FrontendProcess {
             readiness,
             metrics,
         };
-        let routes = routes::open(settings, &ground)?;
+        let routes = routes::open(settings, &ground);
         Self::serve(settings, ground, routes).await
     }
 
@@ -154,6 +153,7 @@ impl FrontendProcess {
         let parts = tidelog_frontend::Parts {
             store: routes.store,
             topics: routes.topics,
+            cluster: routes.cluster,
             cold: Arc::new(Cold::new(cold.clone(), Arc::clone(&meta))),
             clock: SystemClock::shared(),
             supervisor: supervisor.clone(),

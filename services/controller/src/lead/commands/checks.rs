@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use tidelog_meta::{Role, Topic};
+use tidelog_model::limits::REPLICATION_FACTOR_MAX;
 use tidelog_model::{NodeId, TopicId, TopicPartition};
+use tidelog_peer::{PARTITIONS_PER_COMMAND_MAX, Reassignment};
 
-use crate::operator::{PARTITIONS_PER_COMMAND_MAX, Refusal};
+use crate::operator::Refusal;
 use crate::plan::World;
 
 /// A node may be drained unless something would be left without a leader.
@@ -66,6 +68,9 @@ pub(super) fn enough_stores(world: &World<'_>, topic: &Topic) -> Result<(), Refu
     if replicas == 0 {
         return Err(Refusal::NoReplicas);
     }
+    if replicas > REPLICATION_FACTOR_MAX {
+        return Err(Refusal::TooManyReplicas { asked: replicas, most: REPLICATION_FACTOR_MAX });
+    }
     let floor = topic.isr_floor();
     if replicas < floor {
         return Err(Refusal::BelowFloor { replicas, floor });
@@ -77,17 +82,14 @@ pub(super) fn enough_stores(world: &World<'_>, topic: &Topic) -> Result<(), Refu
     Ok(())
 }
 
-pub(super) fn reassignments(
-    world: &World<'_>,
-    moves: &[(TopicPartition, Vec<NodeId>)],
-) -> Result<(), Refusal> {
+pub(super) fn reassignments(world: &World<'_>, moves: &[Reassignment]) -> Result<(), Refusal> {
     count(moves.len())?;
     let mut named = BTreeSet::new();
-    for (partition, target) in moves {
+    for Reassignment { partition, replicas: target } in moves {
         let current = world.image.partition(*partition).zip(world.image.topic(partition.topic));
         let (record, topic) = current.ok_or(Refusal::UnknownPartition(*partition))?;
         if !named.insert(*partition) {
-            return Err(Refusal::Busy(*partition));
+            return Err(Refusal::MovedTwice(*partition));
         }
         let mut nodes = BTreeSet::new();
         if let Some(node) = target.iter().find(|node| !nodes.insert(**node)) {

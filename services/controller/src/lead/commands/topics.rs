@@ -8,11 +8,12 @@
 use tidelog_meta::{Compare, Partition, Topic, TopicNameOwner, Txn, Value as _, keys};
 use tidelog_model::limits::PARTITIONS_PER_TOPIC_MAX;
 use tidelog_model::{NodeId, PartitionId, TopicId, TopicPartition};
+use tidelog_peer::{NewTopic, TopicInfo};
 
 use super::checks;
 use crate::commit::RECORDS_PER_TXN;
 use crate::lead::Lead;
-use crate::operator::{NewTopic, Refusal, Reply};
+use crate::operator::{Refusal, Reply};
 use crate::plan::World;
 use crate::plan::placement::{Loads, TooFewStores};
 
@@ -20,24 +21,31 @@ use crate::plan::placement::{Loads, TooFewStores};
 const PARTITIONS_PER_TXN: usize = RECORDS_PER_TXN - 2;
 
 impl Lead {
-    pub(super) fn create_topic(&mut self, topic: &NewTopic, reply: Reply<TopicId>) {
+    pub(super) fn create_topic(&mut self, topic: NewTopic, reply: Reply<TopicInfo>) {
         let id = TopicId(uuid::Uuid::new_v4());
-        let name = topic.name.clone();
-        let planned = self.new_topic(id, topic);
-        let txns = match planned {
-            Ok(txns) => txns,
+        let (record, txns) = match self.new_topic(id, &topic) {
+            Ok(planned) => planned,
             Err(refusal) => return drop(reply.send(Err(refusal))),
         };
-        self.commit_all(txns, move |result| match result {
-            // Most likely the name; nothing else that is compared can be changed by others.
-            Err(Refusal::Conflict) => {
-                let _ = reply.send(Err(Refusal::TopicExists(name)));
-            }
-            result => drop(reply.send(result.map(|()| id))),
+        let info = TopicInfo {
+            id,
+            name: topic.name,
+            partitions: record.partitions,
+            replication_factor: record.replication_factor,
+            config: topic.config,
+            created: record.created,
+        };
+        self.commit_all(txns, move |result| {
+            let answer = match result {
+                // Most likely the name; nothing else that is compared can be changed by others.
+                Err(Refusal::Conflict) => Err(Refusal::TopicExists(info.name)),
+                result => result.map(|()| info),
+            };
+            drop(reply.send(answer));
         });
     }
 
-    fn new_topic(&self, id: TopicId, topic: &NewTopic) -> Result<Vec<Txn>, Refusal> {
+    fn new_topic(&self, id: TopicId, topic: &NewTopic) -> Result<(Topic, Vec<Txn>), Refusal> {
         let partitions = topic.partitions;
         if partitions == 0 || partitions > PARTITIONS_PER_TOPIC_MAX {
             return Err(Refusal::Partitions { asked: partitions, most: PARTITIONS_PER_TOPIC_MAX });
@@ -46,14 +54,22 @@ impl Lead {
         if self.image.topics.values().any(|held| exists(&held.value)) {
             return Err(Refusal::TopicExists(topic.name.clone()));
         }
+        let world = self.world();
+        let replication_factor = topic.replication_factor.unwrap_or_else(|| default_replicas(&world));
+        topic.config.check_replicas(replication_factor)?;
         let created = self.context.clock.now();
         let record = Topic::new(topic.name.clone(), partitions, &topic.config, created);
-        let record = Topic { replication_factor: topic.replication_factor, ..record };
-        let world = self.world();
+        let record = Topic { replication_factor, ..record };
         checks::enough_stores(&world, &record)?;
-        let partitions = placed(&world, id, 0..partitions, topic.replication_factor)?;
-        Ok(creation(id, &record, &partitions))
+        let partitions = placed(&world, id, 0..partitions, replication_factor)?;
+        let txns = creation(id, &record, &partitions);
+        Ok((record, txns))
     }
+}
+
+/// The cluster's default: three, or as many as there are stores that can take replicas.
+fn default_replicas(world: &World<'_>) -> u32 {
+    world.targets().take(3).count().max(1) as u32
 }
 
 /// Partitions and what their records are to be.

@@ -11,14 +11,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidelog_controller::{
-    Controller, NewTopic, Operator, Options, PartitionState, PartitionStatus, Parts, Refusal,
-};
+use tidelog_controller::{Controller, Operator, Options, Parts, Refusal};
 use tidelog_meta::{
     Creation, Embedded, LeaseId, Live, Meta as _, Node, Partition, Replica, Role, SharedMeta, Topic, Txn,
     TypedMeta as _, keys,
 };
 use tidelog_model::{Clock, DirectoryId, NodeId, TimestampMs, TopicConfig, TopicId, TopicPartition};
+use tidelog_peer::{NewTopic, PartitionQuery, PartitionState, PartitionStatus};
 use tidelog_runtime::Supervisor;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -157,7 +156,8 @@ impl Cluster {
         replication_factor: u32,
     ) -> Result<TopicId, Refusal> {
         seat.is_controller().await;
-        seat.operator.create_topic(topic(name, partitions, replication_factor)).await
+        let created = seat.operator.create_topic(topic(name, partitions, replication_factor)).await;
+        created.map(|topic| topic.id)
     }
 
     pub(crate) async fn meta_topic(&self, topic: TopicId) -> Topic {
@@ -237,7 +237,12 @@ impl Cluster {
 
 pub(crate) fn topic(name: &str, partitions: u32, replication_factor: u32) -> NewTopic {
     let (name, config) = (name.parse().unwrap(), TopicConfig::default());
-    NewTopic { name, partitions, replication_factor, config }
+    NewTopic { name, partitions, replication_factor: Some(replication_factor), config }
+}
+
+/// The partitions of one topic.
+pub(crate) fn of(topic: TopicId) -> PartitionQuery {
+    PartitionQuery { topic: Some(topic), ..PartitionQuery::default() }
 }
 
 impl Seat {
@@ -256,6 +261,19 @@ impl Seat {
     }
 
     pub(crate) async fn partitions(&self) -> Vec<PartitionStatus> {
-        self.operator.partitions(None).await.unwrap()
+        self.all(PartitionQuery::default()).await
+    }
+
+    /// Every page of an answer.
+    pub(crate) async fn all(&self, mut query: PartitionQuery) -> Vec<PartitionStatus> {
+        let mut all: Vec<PartitionStatus> = Vec::new();
+        loop {
+            let page = self.operator.partitions(query).await.unwrap();
+            all.extend(page.items);
+            if !page.more {
+                return all;
+            }
+            query.after = all.last().map(PartitionStatus::id);
+        }
     }
 }

@@ -72,6 +72,7 @@ impl Scene {
             clock: SystemClock::shared(),
         };
         let services = Services {
+            cluster: None,
             partitions: None,
             topics: None,
             control: Some(Arc::clone(&played) as _),

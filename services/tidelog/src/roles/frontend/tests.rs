@@ -141,7 +141,7 @@ async fn a_frontend_is_ready_while_it_is_registered_and_there_is_a_controller() 
         "bucket = '{url}'\nlisten = {{ quic = '127.0.0.1:0', advertise = 'front.example:9440' }}\nnode = {{ rack = 'r1' }}"
     ));
     let ground = ground(&meta, &directory).await;
-    let routes = Routes { store: Arc::new(Nowhere), topics: Arc::new(Nowhere) };
+    let routes = Routes { store: Arc::new(Nowhere), topics: Arc::new(Nowhere), cluster: None };
     let process = FrontendProcess::serve(&settings, ground, routes).await.unwrap();
     let registered = async || meta.read_all(&keys::frontends()).await.unwrap().items;
     until("it is registered", async || !registered().await.is_empty()).await;

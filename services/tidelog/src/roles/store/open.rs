@@ -1,19 +1,19 @@
 //! The store of a cluster, as its process needs it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tidelog_controller::Operator;
-use tidelog_link::Services;
+use tidelog_controller::{ClusterTopics, Operator};
+use tidelog_link::{MeshOptions, Services};
 use tidelog_meta::{Leader, LeaseId, Mirror};
 use tidelog_model::ClusterId;
 use tidelog_runtime::{CancellationToken, Supervisor};
-use tidelog_store::{Parts, StoreOptions};
+use tidelog_store::{ClusterParts, Parts, StoreOptions};
 use tidelog_wire::{ByteBudget, ClusterTls};
 use tokio::sync::watch;
 
-use crate::exit::{Code, Failure};
+use crate::roles::journal;
 
 /// A store that takes part in its cluster.
 #[async_trait]
@@ -44,7 +44,6 @@ pub trait ClusterStore: Send + Sync {
 }
 
 /// How a store joins its cluster.
-#[expect(dead_code, reason = "it is what `open_store` opens a store with")]
 pub struct Joining {
     pub options: StoreOptions,
     pub lease_ttl: Duration,
@@ -54,11 +53,73 @@ pub struct Joining {
     pub tls: ClusterTls,
 }
 
+/// Memory for what other stores answer; batches are not among it.
+const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
+
 /// Opens the store; it is not registered yet.
 pub async fn open_store(
-    _joining: Joining,
-    _parts: Parts,
-    _supervisor: &Supervisor,
+    joining: Joining,
+    parts: Parts,
+    supervisor: &Supervisor,
 ) -> anyhow::Result<Arc<dyn ClusterStore>> {
-    Err(Failure::error(Code::Failed, "this build has no stores of a cluster"))
+    let Joining { options, lease_ttl, rack, software, tls } = joining;
+    let mut mesh = MeshOptions::new(tls, ByteBudget::new(ANSWERS_BYTES));
+    mesh.client_id = format!("store-{}", options.node);
+    let cluster = ClusterParts {
+        mesh,
+        rack,
+        software: software.to_owned(),
+        lease_ttl,
+        replication: tidelog_replica::Config::default(),
+    };
+    let begun = Instant::now();
+    let (store, report) = tidelog_store::ClusterStore::open(options, parts, cluster, supervisor).await?;
+    journal::log_recovery(&report, begun.elapsed());
+    Ok(Arc::new(store))
+}
+
+#[async_trait]
+impl ClusterStore for tidelog_store::ClusterStore {
+    fn cluster(&self) -> ClusterId {
+        self.cluster()
+    }
+
+    fn leader(&self) -> Leader {
+        self.leader()
+    }
+
+    fn mirror(&self) -> Arc<Mirror> {
+        self.mirror()
+    }
+
+    fn lease(&self) -> watch::Receiver<Option<LeaseId>> {
+        self.lease()
+    }
+
+    fn services(&self, operator: Operator, drain: CancellationToken, replies: ByteBudget) -> Services {
+        let store = Arc::new(self.store().clone());
+        let topics = ClusterTopics::new(operator.clone(), Arc::clone(&store) as _);
+        Services {
+            partitions: Some(store),
+            topics: Some(Arc::new(topics)),
+            control: Some(self.control()),
+            cluster: Some(Arc::new(operator)),
+            followers: Some(Arc::new(self.mesh().clone())),
+            drain,
+            replies,
+        }
+    }
+
+    async fn join(&self, address: String) -> anyhow::Result<()> {
+        self.join(address).await;
+        Ok(())
+    }
+
+    fn drain(&self) {
+        self.drain();
+    }
+
+    async fn close(&self) {
+        self.close().await;
+    }
 }

@@ -83,7 +83,7 @@ impl ClusterStore for Played {
 
     fn services(&self, _: Operator, drain: CancellationToken, replies: ByteBudget) -> Services {
         let control = Some(Arc::new(Control) as _);
-        Services { partitions: None, topics: None, control, followers: None, drain, replies }
+        Services { partitions: None, topics: None, control, cluster: None, followers: None, drain, replies }
     }
 
     async fn join(&self, address: String) -> anyhow::Result<()> {
