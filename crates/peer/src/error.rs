@@ -18,7 +18,7 @@ impl StoreError {
     }
 
     /// Every problem with a topic's settings in one sentence.
-    pub fn of_settings(problems: Vec<ConfigError>) -> Self {
+    pub fn of_settings(problems: &[ConfigError]) -> Self {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         Self::new(ErrorCode::InvalidConfig, problems.join("; "))
     }

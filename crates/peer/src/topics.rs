@@ -59,10 +59,11 @@ impl CreateTopic {
             return Err(StoreError::new(ErrorCode::InvalidPartitions, message));
         }
         let settings = self.config.iter().map(|(key, value)| (key, value));
-        let config = TopicConfig::default().with(settings).map_err(StoreError::of_settings)?;
+        let config =
+            TopicConfig::default().with(settings).map_err(|problems| StoreError::of_settings(&problems))?;
         if let Some(replicas) = self.replication_factor {
             check_replication_factor(replicas)?;
-            config.check_replicas(replicas).map_err(|error| StoreError::of_settings(vec![error]))?;
+            config.check_replicas(replicas).map_err(|error| StoreError::of_settings(&[error]))?;
         }
         Ok(NewTopic { name, partitions, replication_factor: self.replication_factor, config })
     }

@@ -209,7 +209,7 @@ async fn act_on_cluster(body: Body, services: &Services) -> Result<Answer, Store
         Body::Partitions(call) => {
             let topic = call.topic.clone().map(|topic| cluster::by_id(Some(topic))).transpose()?;
             let query = cluster::partitions(&call, topic)?;
-            Answer::Partitions(cluster::partitions_reply(controller.partitions(query).await?))
+            Answer::Partitions(cluster::partitions_reply(&controller.partitions(query).await?))
         }
         Body::Rebalance(_) => {
             Answer::Rebalance(v1::RebalanceResponse { leaderships: controller.rebalance().await? })

@@ -138,8 +138,8 @@ pub fn partitions(call: &v1::ListPartitionsRequest, topic: Option<TopicId>) -> C
     })
 }
 
-pub fn partitions_reply(page: Page<PartitionStatus>) -> v1::ListPartitionsResponse {
-    let partitions = page.items.into_iter().map(partition_message).collect();
+pub fn partitions_reply(page: &Page<PartitionStatus>) -> v1::ListPartitionsResponse {
+    let partitions = page.items.iter().map(partition_message).collect();
     v1::ListPartitionsResponse { partitions, more: page.more }
 }
 
@@ -148,7 +148,7 @@ pub(crate) fn partitions_page(reply: v1::ListPartitionsResponse) -> Converted<Pa
     Ok(Page { items, more: reply.more })
 }
 
-fn partition_message(partition: PartitionStatus) -> v1::PartitionStatus {
+fn partition_message(partition: &PartitionStatus) -> v1::PartitionStatus {
     let state = match partition.state {
         PartitionState::Offline => v1::PartitionState::Offline,
         PartitionState::BelowFloor => v1::PartitionState::BelowFloor,

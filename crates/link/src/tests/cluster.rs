@@ -210,7 +210,7 @@ fn every_state_comes_back_and_an_unknown_one_is_refused() {
     }
     for state in [State::Offline, State::BelowFloor, State::UnderReplicated, State::Moving, State::Healthy] {
         let page = Page { items: vec![a_partition(1, state)], more: true };
-        let mut reply = cluster::partitions_reply(page.clone());
+        let mut reply = cluster::partitions_reply(&page);
         assert_eq!(cluster::partitions_page(reply.clone()), Ok(page));
         reply.partitions[0].state = 0;
         assert_eq!(cluster::partitions_page(reply), Err(BadMessage("partition state")));
@@ -232,7 +232,7 @@ fn the_largest_pages_fit_into_a_frame() {
         ..a_partition(u32::MAX - 7, PartitionState::Moving)
     };
     let page = Page { items: vec![largest; PARTITIONS_PER_PAGE_MAX], more: true };
-    let bytes = cluster::partitions_reply(page).encoded_len();
+    let bytes = cluster::partitions_reply(&page).encoded_len();
     assert!(bytes < REPLY_HEADER_BYTES_MAX, "{bytes}");
     let text = || Some("n".repeat(500));
     let largest = NodeStatus { address: text(), rack: text(), software: text(), ..a_node(1, NodeState::Up) };

@@ -76,7 +76,7 @@ async fn partitions(
     let query =
         messages::partitions(&request, topic).map_err(|bad| error::of_store(StoreError::from(bad)))?;
     let page = controller.partitions(query).await.map_err(error::of_store)?;
-    Ok(messages::partitions_reply(page))
+    Ok(messages::partitions_reply(&page))
 }
 
 async fn moves(request: v1::ReassignRequest, edge: &Edge) -> Result<Vec<Reassignment>, v1::Error> {

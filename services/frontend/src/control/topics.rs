@@ -209,7 +209,7 @@ fn changed(config: &TopicConfig, changes: &BTreeMap<String, String>) -> Result<T
 }
 
 fn refused(problems: Vec<ConfigError>) -> v1::Error {
-    let message = StoreError::of_settings(problems.clone()).message;
+    let message = StoreError::of_settings(&problems).message;
     v1::Error {
         problems: problems.into_iter().map(problem).collect(),
         ..error::of(ErrorCode::InvalidConfig, message)

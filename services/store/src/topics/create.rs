@@ -54,8 +54,8 @@ pub(crate) fn changed(
     replication_factor: u32,
 ) -> Result<TopicConfig, StoreError> {
     let pairs = changes.iter().map(|(key, value)| (key, value));
-    let config = config.with(pairs).map_err(StoreError::of_settings)?;
-    config.check_replicas(replication_factor).map_err(|error| StoreError::of_settings(vec![error]))?;
+    let config = config.with(pairs).map_err(|problems| StoreError::of_settings(&problems))?;
+    config.check_replicas(replication_factor).map_err(|error| StoreError::of_settings(&[error]))?;
     Ok(config)
 }
 
