@@ -46,6 +46,7 @@ impl Shared {
             max_bytes: 64 * 1024,
             max_wait: Some(WAIT),
             isolation: Isolation::ReadUncommitted,
+            follower: false,
         }
     }
 
@@ -271,6 +272,12 @@ async fn after(change: impl FnOnce(&Shared, &mut harness::Log)) -> (Vec<Bytes>, 
     let _ = within(waiting).await.unwrap();
     shared.fake.change(shared.partition, |log| log.refusal = None);
     let now = shared.fake.change(shared.partition, |log| log.batches.clone());
+    // Somebody follows again, and tells where the end is.
+    let end = Fetch { max_wait: None, ..shared.fetch(bounds(&now).1) };
+    let following = shared.begin(shared.fetch(bounds(&now).1));
+    shared.settle().await;
+    within(shared.tail.fetch(end)).await.unwrap();
+    following.abort();
     (batches(within(shared.tail.fetch(shared.fetch(10))).await), now[1..].to_vec())
 }
 
@@ -295,6 +302,8 @@ async fn records_that_were_taken_back_are_not_served() {
     assert_eq!(found, there, "after an error");
     let (found, there) = after(|_, log| rewrite(log, 2, &[15])).await;
     assert_eq!(found, there, "when batches have other bounds");
+    let (found, there) = after(|_, log| rewrite(log, 1, &[20, 10])).await;
+    assert_eq!(found, there, "when nothing but the leader tells that they are others");
 }
 
 #[tokio::test(start_paused = true)]
@@ -327,8 +336,7 @@ async fn an_end_that_goes_back_empties_the_ring() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_kept_is_bounded_for_each_partition_and_for_all() {
-    let options =
-        TailOptions { partition_bytes: 30_000, total_bytes: 50_000, keep: Duration::from_secs(5) };
+    let options = TailOptions { partition_bytes: 30_000, total_bytes: 50_000, keep: Duration::from_secs(5) };
     let shared = Shared::with(options).await;
     for round in 0..40_u64 {
         for number in 0..4 {
@@ -406,19 +414,18 @@ async fn read(
     habit: Habit,
     mut end: tokio::sync::watch::Receiver<Option<u64>>,
 ) -> Vec<Bytes> {
-    let isolation =
-        if habit.committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
+    let isolation = if habit.committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
     let (mut seen, mut next, mut told) = (Vec::new(), 0, Offset::ZERO);
     let mut turn = 0_usize;
     while end.borrow_and_update().is_none_or(|end| next < end) {
         pause(habit.pauses).await;
         turn += 1;
-        let max_wait = (habit.waits || turn % 3 == 0).then_some(WAIT);
+        let max_wait = (habit.waits || turn.is_multiple_of(3)).then_some(WAIT);
         let fetch = Fetch { max_bytes: habit.max_bytes, max_wait, isolation, ..shared.fetch(next) };
         let answer = tokio::select! {
             biased;
             answer = shared.tail.fetch(fetch) => answer,
-            () = pause(7), if habit.impatient && turn % 2 == 0 => continue,
+            () = pause(7), if habit.impatient && turn.is_multiple_of(2) => continue,
             _ = end.changed() => continue,
         };
         let Ok(answer) = answer else {
@@ -428,7 +435,9 @@ async fn read(
         let mut found = match answer {
             Fetched::Batches { batches, marks } => {
                 assert!(bounds(&batches).1 <= marks.visible_end(isolation).0);
-                assert!(batches.len() == 1 || batches.iter().map(Bytes::len).sum::<usize>() <= habit.max_bytes);
+                assert!(
+                    batches.len() == 1 || batches.iter().map(Bytes::len).sum::<usize>() <= habit.max_bytes
+                );
                 assert!(marks.high_watermark >= told || shared.metric("frontend_tail_partitions") == 0);
                 told = marks.high_watermark;
                 batches

@@ -115,7 +115,11 @@ mod tests {
         assert_eq!(watch.on_records(Offset(20), Offset(20)), Next::GoOn);
         assert_eq!(watch.on_records(Offset(30), Offset(30)), Next::Say, "the leader told this end");
         assert_eq!(watch.on_records(Offset(31), Offset(33)), Next::GoOn);
-        assert_eq!(watch.on_nothing(Offset(31), Offset(31)), Next::Confirm, "another replica, further behind");
+        assert_eq!(
+            watch.on_nothing(Offset(31), Offset(31)),
+            Next::Confirm,
+            "another replica, further behind"
+        );
         assert_eq!(watch.on_confirmed(Offset(31), Offset(33)), Next::GoOn);
     }
 

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tidelog_wire::{BytePermit, ByteBudget};
+use tidelog_wire::{ByteBudget, BytePermit};
 
 /// A subscription begins with reads of this size and doubles them while the client keeps up: it needs
 /// nobody's leave to hold this much, and the common budget's for more.

@@ -6,9 +6,9 @@ use futures::FutureExt as _;
 use tidelog_peer::Fetch;
 use tokio::time::Instant;
 
+use super::Inner;
 use super::followed::{Flight, Place, UnderWay};
 use super::state::{Asked, Keep, State};
-use super::Inner;
 
 /// How much a flight asks for: what its first passenger wants, within these. What is left over is the
 /// ring's, and whoever takes little of much gets a copy.

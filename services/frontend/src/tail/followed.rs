@@ -20,11 +20,13 @@ pub(super) type Flight = Shared<BoxFuture<'static, Answer>>;
 pub(super) struct Place {
     pub from: Offset,
     pub isolation: Isolation,
+    /// Whether a follower's answer will do.
+    pub follower: bool,
 }
 
 impl Place {
     pub(super) fn of(fetch: &Fetch) -> Self {
-        Self { from: fetch.from, isolation: fetch.isolation }
+        Self { from: fetch.from, isolation: fetch.isolation, follower: fetch.follower }
     }
 }
 
@@ -75,7 +77,10 @@ impl Followed {
         let Some(under_way) = self.flights.get(&Place::of(fetch)) else { return Way::Begin };
         if fetch.max_wait.is_some() || under_way.until.is_none() {
             // The last who waited for it may be leaving.
-            return under_way.answer.upgrade().map_or(Way::Begin, |flight| Way::Join(flight, under_way.until));
+            return under_way
+                .answer
+                .upgrade()
+                .map_or(Way::Begin, |flight| Way::Join(flight, under_way.until));
         }
         // The store would have answered those who wait, were there anything to read.
         match self.marks {
@@ -98,8 +103,7 @@ impl Followed {
 
     /// Whether what this asks for is news, and not something that the ring has let go.
     fn is_tail(&self, fetch: &Fetch) -> bool {
-        let past_the_end =
-            self.marks.is_some_and(|marks| fetch.from >= marks.visible_end(fetch.isolation));
+        let past_the_end = self.marks.is_some_and(|marks| fetch.from >= marks.visible_end(fetch.isolation));
         match self.ring.end() {
             Some(end) => past_the_end || fetch.from >= end,
             None => past_the_end || fetch.max_wait.is_some(),
