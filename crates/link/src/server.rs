@@ -32,7 +32,7 @@ pub struct Services {
     pub followers: Option<Arc<dyn Followers>>,
     /// Set when the process takes nothing new: forward lanes end after what they were given.
     pub drain: CancellationToken,
-    /// For records on their way out, all connections together, beyond one batch a call.
+    /// For records on their way out, all connections together.
     pub replies: ByteBudget,
 }
 

@@ -23,7 +23,9 @@ pub trait PartitionStore: Send + Sync {
     /// Batches from an offset on, or where else to look for them. Cancelled by dropping the future.
     async fn fetch(&self, fetch: Fetch) -> Result<Fetched, StoreError>;
 
-    /// The offset that `spec` stands for; `None` when no record has a timestamp that late.
+    /// The offset that `spec` stands for; `None` when no record has a timestamp that late. Only the
+    /// partition's leader answers; [`OffsetSpec::End`] covers all that was acknowledged before it was
+    /// asked, which the marks of a fetch need not.
     async fn list_offset(
         &self,
         partition: TopicPartition,
@@ -85,6 +87,14 @@ impl Fetched {
     pub fn marks(&self) -> &Marks {
         match self {
             Self::Batches { marks, .. } | Self::Tiered { marks, .. } | Self::Nothing { marks } => marks,
+        }
+    }
+
+    /// Bytes of its batches.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Batches { batches, .. } => batches.iter().map(Bytes::len).sum(),
+            Self::Tiered { .. } | Self::Nothing { .. } => 0,
         }
     }
 

@@ -28,14 +28,14 @@ pub struct FrontendOptions {
     pub frame_budget_bytes: usize,
     /// What transport windows may add to that, beyond each connection's minimum.
     pub window_budget_bytes: usize,
-    /// What all subscriptions together hold in records on their way to clients, beyond the minimum of
-    /// each (64 KiB, or one batch).
+    /// What all subscriptions together hold in records on their way to clients, beyond 64 KiB for each.
     pub read_budget_bytes: usize,
     /// What one producer session may have unacknowledged before it is no longer read.
     pub producer_in_flight_bytes: usize,
     pub producer_in_flight_batches: usize,
     /// How long a producer session for which there is no transport window of its own may go unread:
-    /// longer, and it is ended, for it holds up its connection.
+    /// longer, and it is ended, for it holds up its connection. And how long a subscription may go
+    /// unread that holds some of the read budget while others wait for it.
     pub stall_timeout: Duration,
     /// How long a batch may wait for its acknowledgement when the client names no time of its own.
     pub produce_timeout: Duration,

@@ -273,6 +273,12 @@ async fn after(change: impl FnOnce(&Shared, &mut harness::Log)) -> (Vec<Bytes>, 
     let _ = within(waiting).await.unwrap();
     shared.fake.change(shared.partition, |log| log.refusal = None);
     let now = shared.fake.change(shared.partition, |log| log.batches.clone());
+    // Somebody follows again, and tells where the end is.
+    let end = Fetch { max_wait: None, ..shared.fetch(bounds(&now).1) };
+    let following = shared.begin(shared.fetch(bounds(&now).1));
+    shared.settle().await;
+    within(shared.tail.fetch(end)).await.unwrap();
+    following.abort();
     (batches(within(shared.tail.fetch(shared.fetch(10))).await), now[1..].to_vec())
 }
 
@@ -297,6 +303,8 @@ async fn records_that_were_taken_back_are_not_served() {
     assert_eq!(found, there, "after an error");
     let (found, there) = after(|_, log| rewrite(log, 2, &[15])).await;
     assert_eq!(found, there, "when batches have other bounds");
+    let (found, there) = after(|_, log| rewrite(log, 1, &[20, 10])).await;
+    assert_eq!(found, there, "when nothing but the leader tells that they are others");
 }
 
 #[tokio::test(start_paused = true)]
@@ -413,12 +421,12 @@ async fn read(
     while end.borrow_and_update().is_none_or(|end| next < end) {
         pause(habit.pauses).await;
         turn += 1;
-        let max_wait = (habit.waits || turn % 3 == 0).then_some(WAIT);
+        let max_wait = (habit.waits || turn.is_multiple_of(3)).then_some(WAIT);
         let fetch = Fetch { max_bytes: habit.max_bytes, max_wait, isolation, ..shared.fetch(next) };
         let answer = tokio::select! {
             biased;
             answer = shared.tail.fetch(fetch) => answer,
-            () = pause(7), if habit.impatient && turn % 2 == 0 => continue,
+            () = pause(7), if habit.impatient && turn.is_multiple_of(2) => continue,
             _ = end.changed() => continue,
         };
         let Ok(answer) = answer else {

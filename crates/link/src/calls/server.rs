@@ -243,7 +243,7 @@ async fn command(body: Body, controller: &dyn ClusterAdmin) -> Result<(), StoreE
     }
 }
 
-/// Waits holding nothing, then takes room for what is read.
+/// Waits holding nothing, then takes room for what is read, be it one batch that is larger than asked.
 async fn fetch(mut fetch: Fetch, services: &Services) -> Result<Found, StoreError> {
     let store = services.partitions()?;
     if fetch.max_wait.is_some() {
@@ -253,8 +253,16 @@ async fn fetch(mut fetch: Fetch, services: &Services) -> Result<Found, StoreErro
         }
         fetch.max_wait = None;
     }
-    let permit = services.replies.acquire(fetch.max_bytes).await;
-    Ok(fetch_answer(store.fetch(fetch).await?, permit))
+    loop {
+        let permit = services.replies.acquire(fetch.max_bytes).await;
+        let found = store.fetch(fetch).await?;
+        let bytes = found.bytes();
+        if bytes <= permit.bytes() || permit.bytes() == services.replies.total_bytes() {
+            return Ok(fetch_answer(found, permit));
+        }
+        // One batch that is larger than what was asked for: it is read again when there is room.
+        fetch.max_bytes = bytes;
+    }
 }
 
 fn fetch_answer(fetched: Fetched, permit: BytePermit) -> Found {

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,6 +32,16 @@ struct Memory {
     batches: Mutex<HashMap<TopicPartition, Vec<Bytes>>>,
     arrived: Notify,
     unacknowledged: Mutex<Vec<tidelog_peer::AckSender>>,
+    alive: Mutex<Option<Arc<Alive>>>,
+}
+
+impl Memory {
+    fn handed_out(&self, batch: &Bytes) -> Bytes {
+        let Some(alive) = self.alive.lock().clone() else { return batch.clone() };
+        let now = alive.now.fetch_add(batch.len(), Ordering::Relaxed) + batch.len();
+        alive.most.fetch_max(now, Ordering::Relaxed);
+        Bytes::from_owner(Counted(batch.clone(), alive))
+    }
 }
 
 #[async_trait]
@@ -60,7 +71,10 @@ impl PartitionStore for Memory {
                 let batches = self.batches.lock();
                 let log = batches.get(&fetch.partition).map_or(&[][..], Vec::as_slice);
                 let wanted = log.iter().skip(fetch.from.0 as usize);
-                wanted.take(if fetch.max_bytes == 1 { 1 } else { 3 }).cloned().collect()
+                wanted
+                    .take(if fetch.max_bytes == 1 { 1 } else { 3 })
+                    .map(|batch| self.handed_out(batch))
+                    .collect()
             };
             if !found.is_empty() {
                 return Ok(Fetched::Batches { batches: found, marks: MARKS });
@@ -210,6 +224,50 @@ async fn a_thousand_waiting_readers_hold_up_nobody() {
         let found = within(waiting).await.unwrap().unwrap();
         assert!(matches!(found, Fetched::Batches { batches, .. } if batches[0].len() == 100_000));
     }
+    pair.stop().await;
+}
+
+/// Bytes of answers that somebody holds, now and at most so far.
+#[derive(Debug, Default)]
+struct Alive {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+struct Counted(Bytes, Arc<Alive>);
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.1.now.fetch_sub(self.0.len(), Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn answers_hold_no_more_than_their_budget_however_large_a_batch_is() {
+    const BATCH_BYTES: usize = 300_000;
+    let (memory, pair) = start();
+    let batch = BytesMut::from(&vec![7; BATCH_BYTES][..]);
+    within(pair.remote.produce(partition(1), batch).await.unwrap()).await.unwrap();
+    let alive = Arc::<Alive>::default();
+    *memory.alive.lock() = Some(Arc::clone(&alive));
+    let asking: Vec<_> = (0..300)
+        .map(|_| {
+            let remote = pair.remote.clone();
+            tokio::spawn(async move { remote.fetch(fetch(0, None)).await.unwrap().bytes() })
+        })
+        .collect();
+    for asked in asking {
+        assert_eq!(within(asked).await.unwrap(), BATCH_BYTES);
+    }
+    // With one that is read to find out how large it is.
+    let most = alive.most.load(Ordering::Relaxed);
+    assert!(most <= MIB + BATCH_BYTES, "{most}");
     pair.stop().await;
 }
 

@@ -128,12 +128,11 @@ impl Feed {
     async fn run(&mut self, send: &mut FrameSender) -> Result<(), End> {
         while !self.position.is_done() {
             let (read_bytes, permit) = self.room().await;
-            let mut found = self.fetch(read_bytes).await?;
+            let found = self.fetch(read_bytes).await?;
             self.marks = self.marks.newest(*found.marks());
-            *found.marks_mut() = self.marks;
+            let bytes = found.bytes();
             match found {
                 Fetched::Batches { batches, .. } => {
-                    let bytes = batches.iter().map(Bytes::len).sum();
                     let Some(permit) = self.hold(permit, bytes) else { continue };
                     self.idle_turns = 0;
                     let next = self.send_runs(batches, v1::Tier::Hot, read_bytes, &permit, send).await?;

@@ -20,11 +20,13 @@ pub(super) type Flight = Shared<BoxFuture<'static, Answer>>;
 pub(super) struct Place {
     pub from: Offset,
     pub isolation: Isolation,
+    /// Whether a follower's answer will do.
+    pub follower: bool,
 }
 
 impl Place {
     pub(super) fn of(fetch: &Fetch) -> Self {
-        Self { from: fetch.from, isolation: fetch.isolation }
+        Self { from: fetch.from, isolation: fetch.isolation, follower: fetch.follower }
     }
 }
 

@@ -55,7 +55,8 @@ pub struct TailOptions {
 impl Default for TailOptions {
     fn default() -> Self {
         const MIB: usize = 1024 * 1024;
-        Self { partition_bytes: MIB, total_bytes: 32 * MIB, keep: Duration::from_secs(5) }
+        // The largest batch of a topic with the default settings has a place in a ring.
+        Self { partition_bytes: 2 * MIB, total_bytes: 32 * MIB, keep: Duration::from_secs(5) }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 use tidelog_format::batch::{self, BatchError};
-use tidelog_model::Offset;
+use tidelog_model::{LeaderEpoch, Offset};
 
 /// One batch and the offsets that it covers.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     pub base: Offset,
     pub next: Offset,
+    pub epoch: LeaderEpoch,
     pub bytes: Bytes,
 }
 
@@ -25,7 +26,8 @@ pub(super) fn pieces(answer: &[Bytes]) -> Result<Vec<Piece>, BatchError> {
                 return Err(BatchError::Truncated { needed: header.batch_bytes, present });
             }
             let bytes = run.slice(at..end);
-            pieces.push(Piece { base: header.base_offset, next: header.next_offset(), bytes });
+            let (base, next, epoch) = (header.base_offset, header.next_offset(), header.leader_epoch);
+            pieces.push(Piece { base, next, epoch, bytes });
             at = end;
         }
     }

@@ -55,7 +55,8 @@ pub(super) enum Fit {
     Extends(usize),
     /// Nothing in it is new.
     Known,
-    /// It begins behind the end, or there is nothing yet.
+    /// It begins behind the end, or another leader wrote it, or there is nothing yet. What is here may
+    /// not be before it in the log.
     Apart,
     /// Its batches have other bounds: what is here is not what the log is.
     Differs,
@@ -76,9 +77,12 @@ impl Ring {
     }
 
     pub(super) fn fit(&self, pieces: &[Piece]) -> Fit {
-        let Some(end) = self.end() else { return Fit::Apart };
+        let Some(last) = self.chunks.back().and_then(|chunk| chunk.pieces.last()) else { return Fit::Apart };
+        let end = last.next;
         match pieces.iter().position(|piece| piece.next > end) {
             None => Fit::Known,
+            // An unclean election may have put other records below, with the same bounds.
+            Some(first) if pieces[first].base == end && pieces[first].epoch != last.epoch => Fit::Apart,
             Some(first) if pieces[first].base == end => Fit::Extends(pieces.len() - first),
             Some(first) if pieces[first].base > end => Fit::Apart,
             Some(_) => Fit::Differs,

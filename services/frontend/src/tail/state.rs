@@ -112,23 +112,20 @@ impl State {
         let Ok(mut found) = pieces(batches) else { return };
         let (Some(first), Some(last)) = (found.first(), found.last()) else { return };
         let (first, last) = (first.base, last.next);
-        match self.get(asked.partition).and_then(|followed| followed.ring.end()) {
-            Some(end) => {
-                let shared = found.partition_point(|piece| piece.next <= end);
-                if shared > 0 && shared < found.len() {
-                    found.truncate(shared);
-                    *batches = found.into_iter().map(|piece| piece.bytes).collect();
-                }
+        if let Some(end) = self.get(asked.partition).and_then(|followed| followed.ring.end()) {
+            let shared = found.partition_point(|piece| piece.next <= end);
+            if shared > 0 && shared < found.len() {
+                found.truncate(shared);
+                *batches = found.into_iter().map(|piece| piece.bytes).collect();
             }
-            None => {
-                let left = marks.visible_end(asked.place.isolation).0.saturating_sub(last.0);
-                if left <= last.0 - first.0 {
-                    let followed = self.follow(asked.partition);
-                    followed.marks = Some(followed.marks.map_or(*marks, |known| known.newest(*marks)));
-                    self.keep(asked, found);
-                    self.forget_if_idle(asked.partition);
-                }
-            }
+            return;
+        }
+        let left = marks.visible_end(asked.place.isolation).0.saturating_sub(last.0);
+        if left <= last.0 - first.0 {
+            let followed = self.follow(asked.partition);
+            followed.marks = Some(followed.marks.map_or(*marks, |known| known.newest(*marks)));
+            self.keep(asked, found);
+            self.forget_if_idle(asked.partition);
         }
     }
 
