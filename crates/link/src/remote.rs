@@ -193,10 +193,7 @@ impl Remote {
 
     /// The lane of a partition's batches, opened if it has to be. Several lanes, so that more than one
     /// processor encrypts.
-    pub async fn forward_lane(
-        &self,
-        partition: TopicPartition,
-    ) -> Result<Arc<ForwardLane>, LinkError> {
+    pub async fn forward_lane(&self, partition: TopicPartition) -> Result<Arc<ForwardLane>, LinkError> {
         let session = self.session().await?;
         let number = (partition.topic.0.as_u128() as usize).wrapping_add(partition.partition.0 as usize);
         let mut lane = session.forward[number % FORWARD_LANES].lock().await;

@@ -130,9 +130,9 @@ impl Future for Ack {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             State::Ready(result) => Poll::Ready(result.take().expect("polled after it resolved")),
-            State::Waiting(receiver) => Pin::new(receiver).poll(context).map(|answer| {
-                answer.unwrap_or_else(|_| Err(unanswered()))
-            }),
+            State::Waiting(receiver) => {
+                Pin::new(receiver).poll(context).map(|answer| answer.unwrap_or_else(|_| Err(unanswered())))
+            }
         }
     }
 }

@@ -15,8 +15,8 @@ use tidelog_meta::{Live, TypedMeta as _, keys};
 use tidelog_peer::Ping;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::{ELECTION, Unreachable};
 use crate::controller::Parts;
+use crate::{ELECTION, Unreachable};
 
 /// How long to wait after the metadata could not be asked.
 const PAUSE: Duration = Duration::from_secs(2);

@@ -119,7 +119,14 @@ fn start() -> (Arc<Memory>, Pair) {
 
 fn fetch(from: u64, max_wait: Option<Duration>) -> Fetch {
     let isolation = Isolation::ReadUncommitted;
-    Fetch { partition: partition(1), from: Offset(from), max_bytes: 64 * 1024, max_wait, isolation, follower: false }
+    Fetch {
+        partition: partition(1),
+        from: Offset(from),
+        max_bytes: 64 * 1024,
+        max_wait,
+        isolation,
+        follower: false,
+    }
 }
 
 #[tokio::test]

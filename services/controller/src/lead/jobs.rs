@@ -11,8 +11,8 @@ use tidelog_peer::{HandOver, PartitionBytes};
 use tokio::time::Instant;
 
 use super::{Context, Lead};
-use crate::commit::{Committed, commit};
 use crate::ELECTION;
+use crate::commit::{Committed, commit};
 use crate::plan::Change;
 use crate::plan::election::Reports;
 use crate::plan::leadership::Move;

@@ -8,9 +8,9 @@ use tidelog_model::{ErrorCode, TopicPartition};
 use tidelog_peer::StoreError;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::Core;
 use super::peers::Peer;
 use super::route::{self, NoRoute, Route};
-use super::Core;
 
 /// Pauses between attempts while the image stays as it is: a store may know less, or more, than it.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);

@@ -10,10 +10,10 @@ use tidelog_model::{ErrorCode, NodeId, PartitionId, ProducerEpoch, ProducerId, T
 use tidelog_peer::{PartitionStore as _, StoreError};
 use tokio::time::{Instant, timeout_at};
 
+use super::Core;
 use super::attempts::{Backoff, is_elsewhere};
 use super::peers::Peer;
 use super::route::{self, NoRoute, Store};
-use super::Core;
 
 /// Whom to ask about which partitions.
 type Plan = BTreeMap<NodeId, (Store, BTreeSet<TopicPartition>)>;
@@ -33,9 +33,8 @@ impl Core {
                 match answer {
                     // Those that moved meanwhile are asked about where they are now.
                     Ok(()) => {
-                        let is_there = |id: &TopicPartition| {
-                            self.route(*id).is_ok_and(|route| route.store == *store)
-                        };
+                        let is_there =
+                            |id: &TopicPartition| self.route(*id).is_ok_and(|route| route.store == *store);
                         open.retain(|id| !(partitions.contains(id) && is_there(id)));
                     }
                     // To do it twice does no harm.
@@ -99,7 +98,8 @@ impl Core {
                 image.live_nodes().map(|live| self.peers.of(&Store::from(live))).collect()
             };
             let first = self.turn.fetch_add(1, Ordering::Relaxed);
-            let mut last = StoreError::new(ErrorCode::BrokerNotAvailable, "the cluster has no store that is up");
+            let mut last =
+                StoreError::new(ErrorCode::BrokerNotAvailable, "the cluster has no store that is up");
             for i in 0..stores.len() {
                 let peer = &stores[first.wrapping_add(i) % stores.len()];
                 match timeout_at(deadline, peer.call(peer.remote.init_producer())).await {
@@ -164,7 +164,8 @@ impl Core {
     {
         let peers: Vec<Peer> = {
             let image = self.mirror.image();
-            let there = |store: &Store| image.live(store.node).is_some_and(|live| Store::from(live) == *store);
+            let there =
+                |store: &Store| image.live(store.node).is_some_and(|live| Store::from(live) == *store);
             plan.values().map(|(store, _)| there(store).then(|| self.peers.of(store))).collect::<Vec<_>>()
         }
         .into_iter()

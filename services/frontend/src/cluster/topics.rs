@@ -8,10 +8,10 @@ use tidelog_model::{ErrorCode, PartitionId, TopicId, TopicPartition};
 use tidelog_peer::{CreateTopic, StoreError, TopicInfo, TopicRef, Topics as _};
 use tokio::time::{Instant, timeout_at};
 
+use super::Core;
 use super::attempts::{Backoff, is_elsewhere};
 use super::peers::Peer;
 use super::route::{self, Store};
-use super::Core;
 
 impl Core {
     pub(super) fn topic(&self, topic: &TopicRef) -> Result<TopicInfo, StoreError> {

@@ -115,10 +115,13 @@ async fn a_leader_that_hangs_is_left_when_its_lease_ends() {
     let world = World::with(2).await;
     let id = world.led_topic("orders", 1, 1).await[0];
     world.commit(Txn::new().put(&keys::pointer(id), &pointer(0, 5))).await;
-    world.kill(1).await;
-    world.expire(1).await;
-    let found = within(world.router.fetch(fetch(id, 4))).await.unwrap();
-    assert!(matches!(found, Fetched::Tiered { .. }), "{found:?}");
+    world.store(1).behave(Manner::Hanging);
+    let expire = async {
+        world.logs.until(|logs| !logs.asked().is_empty()).await;
+        world.expire(1).await;
+    };
+    let (found, ()) = within(async { tokio::join!(world.router.fetch(fetch(id, 4)), expire) }).await;
+    assert!(matches!(found, Ok(Fetched::Tiered { .. })), "{found:?}");
     world.stop().await;
 }
 
@@ -127,17 +130,22 @@ async fn offload_reaches_leaders_and_evict_all_who_hold_something() {
     let world = World::with(3).await;
     let partitions = world.led_topic("orders", 2, 1).await;
     world.elect(partitions[1], 2).await;
-    world.until(|world| {
-        let image = world.mirror.image();
-        image.partition(partitions[1]).and_then(|record| record.leader).is_some_and(|l| l.node == NodeId(2))
-    })
-    .await;
+    world
+        .until(|world| {
+            let image = world.mirror.image();
+            image
+                .partition(partitions[1])
+                .and_then(|record| record.leader)
+                .is_some_and(|l| l.node == NodeId(2))
+        })
+        .await;
     within(world.router.offload(partitions[0].topic)).await.unwrap();
     let mut asked = world.logs.asked();
     asked.sort_by_key(|(node, _)| *node);
     assert_eq!(asked, [(NodeId(1), Asked::Offload), (NodeId(2), Asked::Offload)]);
     within(world.router.evict(partitions[0].topic)).await.unwrap();
-    let evicted: Vec<_> = world.logs.asked().into_iter().filter(|(_, asked)| *asked == Asked::Evict).collect();
+    let evicted: Vec<_> =
+        world.logs.asked().into_iter().filter(|(_, asked)| *asked == Asked::Evict).collect();
     assert_eq!(evicted.len(), 3);
     world.stop().await;
 }

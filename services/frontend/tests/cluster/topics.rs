@@ -74,9 +74,8 @@ async fn what_was_deleted_is_not_seen_any_more() {
     world.elect_controller(1).await;
     let id = world.led_topic("orders", 1, 1).await[0].topic;
     world.led_topic("invoices", 1, 1).await;
-    let names = |topics: Vec<TopicInfo>| {
-        topics.into_iter().map(|topic| topic.name.to_string()).collect::<Vec<_>>()
-    };
+    let names =
+        |topics: Vec<TopicInfo>| topics.into_iter().map(|topic| topic.name.to_string()).collect::<Vec<_>>();
     assert_eq!(names(world.router.list().await.unwrap()), ["invoices", "orders"]);
     within(world.router.delete("orders".into())).await.unwrap();
     for topic in [TopicRef::from("orders"), TopicRef::Id(id)] {

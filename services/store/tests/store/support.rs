@@ -301,7 +301,8 @@ impl Running {
         let (mut epochs, mut from) = (Vec::new(), Offset(0));
         loop {
             let isolation = Isolation::ReadUncommitted;
-            let fetch = Fetch { partition, from, max_bytes: 1 << 20, max_wait: None, isolation, follower: false };
+            let fetch =
+                Fetch { partition, from, max_bytes: 1 << 20, max_wait: None, isolation, follower: false };
             let Fetched::Batches { batches, .. } = self.store.fetch(fetch).await.unwrap() else {
                 epochs.dedup();
                 return epochs;

@@ -15,7 +15,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::BytesMut;
 use parking_lot::{Mutex, RwLock};
-use tidelog_link::forward::ForwardLane;
+use tidelog_link::forward::{ForwardLane, LaneRoom};
 use tidelog_meta::Image;
 use tidelog_model::{ErrorCode, TopicPartition};
 use tidelog_peer::{Ack, AckSender, AckSink, Produced, StoreError};
@@ -24,8 +24,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use self::queue::{Outcome, Queue};
-use super::route::{self, NoRoute, Route};
 use super::Core;
+use super::route::{self, NoRoute, Route};
 
 /// What a batch counts for beyond its bytes.
 const ENTRY_BYTES: usize = 512;
@@ -123,13 +123,8 @@ impl Pipelines {
 
 impl Pipeline {
     fn new(partition: TopicPartition, core: &Arc<Core>) -> Self {
-        let state = State {
-            queue: Queue::default(),
-            mode: Mode::Idle,
-            attempt: 0,
-            sent_to: None,
-            trouble: None,
-        };
+        let state =
+            State { queue: Queue::default(), mode: Mode::Idle, attempt: 0, sent_to: None, trouble: None };
         Self {
             partition,
             core: Arc::clone(core),
@@ -141,7 +136,8 @@ impl Pipeline {
 
     /// Gives a batch its place behind those that came before, and sends it if nothing is in the way.
     pub(super) async fn produce(self: &Arc<Self>, batch: BytesMut) -> Result<Ack, StoreError> {
-        let room = self.room(batch.len()).await?;
+        let batch_bytes = batch.len();
+        let room = self.room(batch_bytes).await?;
         let (sender, ack) = Ack::pending();
         let mut state = self.state.lock();
         let State { queue, mode, .. } = &mut *state;
@@ -150,11 +146,10 @@ impl Pipeline {
             Mode::Driven => return Ok(ack),
             Mode::Idle => None,
             Mode::Direct(link) => {
-                let Some((number, batch)) = queue.next() else { return Ok(ack) };
-                let answer = AckSender::to_sink(link.sink.clone(), number);
-                let Err(answer) = link.lane.try_send(self.partition, batch, answer) else { return Ok(ack) };
-                answer.withdraw();
-                queue.unsend(number);
+                let room = link.lane.try_room(batch_bytes);
+                if room.is_some_and(|room| self.hand_over(queue, link, room)) {
+                    return Ok(ack);
+                }
                 Some(link.clone())
             }
         };
@@ -162,6 +157,16 @@ impl Pipeline {
         drop(state);
         self.start(resume);
         Ok(ack)
+    }
+
+    /// Hands the next batch to a lane; false when there is none, or the lane has ended.
+    fn hand_over(&self, queue: &mut Queue<Room>, link: &Link, room: LaneRoom) -> bool {
+        let Some((number, batch)) = queue.next() else { return false };
+        let answer = AckSender::to_sink(link.sink.clone(), number);
+        let Err(answer) = link.lane.send(room, self.partition, batch, answer) else { return true };
+        answer.withdraw();
+        queue.unsend(number);
+        false
     }
 
     /// Waits for room, which is what slows senders down.
@@ -239,7 +244,9 @@ impl AckSink for Attempt {
 
 impl fmt::Debug for Pipelines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pipelines").field("partitions", &self.by_partition.read().len()).finish_non_exhaustive()
+        f.debug_struct("Pipelines")
+            .field("partitions", &self.by_partition.read().len())
+            .finish_non_exhaustive()
     }
 }
 
