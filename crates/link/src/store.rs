@@ -23,7 +23,8 @@ impl PartitionStore for Remote {
     async fn produce(&self, partition: TopicPartition, batch: BytesMut) -> Result<Ack, StoreError> {
         let lane = self.forward_lane(partition).await?;
         let (sender, ack) = Ack::pending();
-        match lane.send(partition, batch.freeze(), sender).await {
+        let room = lane.room(batch.len()).await;
+        match lane.send(room, partition, batch.freeze(), sender) {
             Ok(()) => Ok(ack),
             Err(_) => Err(ErrorCode::BrokerNotAvailable.into()),
         }

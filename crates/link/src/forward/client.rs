@@ -38,8 +38,13 @@ struct Forwarded {
 #[derive(Debug)]
 struct Waiting {
     ack: AckSender,
-    _permit: BytePermit,
+    _room: LaneRoom,
 }
+
+/// A batch's part of what a lane may have unacknowledged.
+#[derive(Debug)]
+#[must_use = "dropping it gives the room back"]
+pub struct LaneRoom(#[expect(dead_code, reason = "held until the batch is acknowledged")] BytePermit);
 
 /// What has left and is not acknowledged, oldest first.
 type Sent = Arc<Mutex<VecDeque<Waiting>>>;
@@ -63,35 +68,26 @@ impl ForwardLane {
         self.queue.is_closed()
     }
 
-    /// Hands a batch over, if there is room for it now; else gives the acknowledgement's sender back.
-    /// What is handed over leaves in that order, and is answered in that order.
-    pub fn try_send(&self, partition: TopicPartition, batch: Bytes, ack: AckSender) -> Result<(), AckSender> {
-        match self.in_flight.try_acquire(batch.len()) {
-            Some(permit) => self.enqueue(partition, batch, ack, permit),
-            None => Err(ack),
-        }
+    /// Waits for room for a batch of so many bytes.
+    pub async fn room(&self, batch_bytes: usize) -> LaneRoom {
+        LaneRoom(self.in_flight.acquire(batch_bytes).await)
     }
 
-    /// Waits for room; when it returns, the batch has its place in the lane's order. When the lane has
-    /// ended, gives the acknowledgement's sender back: nothing has left.
-    pub async fn send(
+    /// Room for a batch of so many bytes, if there is some now.
+    pub fn try_room(&self, batch_bytes: usize) -> Option<LaneRoom> {
+        self.in_flight.try_acquire(batch_bytes).map(LaneRoom)
+    }
+
+    /// Hands a batch over: batches leave in the order of these calls, and are answered in that order.
+    /// When the lane has ended nothing leaves, and the acknowledgement's sender comes back.
+    pub fn send(
         &self,
+        room: LaneRoom,
         partition: TopicPartition,
         batch: Bytes,
         ack: AckSender,
     ) -> Result<(), AckSender> {
-        let permit = self.in_flight.acquire(batch.len()).await;
-        self.enqueue(partition, batch, ack, permit)
-    }
-
-    fn enqueue(
-        &self,
-        partition: TopicPartition,
-        batch: Bytes,
-        ack: AckSender,
-        permit: BytePermit,
-    ) -> Result<(), AckSender> {
-        let waiting = Waiting { ack, _permit: permit };
+        let waiting = Waiting { ack, _room: room };
         let handed_over = self.queue.send(Forwarded { partition, batch, waiting });
         handed_over.map_err(|refused| refused.0.waiting.ack)
     }

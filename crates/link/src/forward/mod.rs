@@ -4,5 +4,5 @@
 mod client;
 mod server;
 
-pub use client::ForwardLane;
+pub use client::{ForwardLane, LaneRoom};
 pub use server::{SessionCounters, SessionRules, serve};

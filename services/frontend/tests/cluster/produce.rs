@@ -6,7 +6,7 @@ use tidelog_model::{ErrorCode, NodeId, Offset, TopicPartition};
 use tidelog_peer::{Ack, PartitionStore as _};
 
 use crate::store::Manner;
-use crate::world::{World, plain, stamped, within};
+use crate::world::{World, large, plain, stamped, within};
 
 /// Sends one numbered batch after the other to each partition in turn, some at a time, as a session does.
 /// Returns where each of them is.
@@ -168,6 +168,48 @@ async fn a_leader_that_hangs_is_not_waited_for_once_it_was_replaced() {
     world.stop().await;
 }
 
+/// More than a lane to a store takes without an acknowledgement.
+const FULL: i32 = 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_full_lane_does_not_take_follows_when_there_is_room() {
+    let world = World::with(1).await;
+    let id = world.led_topic("orders", 1, 1).await[0];
+    within(world.router.produce(id, large(1, 0)).await.unwrap()).await.unwrap();
+    world.store(1).behave(Manner::Mute);
+    let mut acks = Vec::new();
+    for sequence in 1..=FULL {
+        acks.push(world.router.produce(id, large(1, sequence)).await.unwrap());
+    }
+    world.logs.until(|_| world.store(1).unanswered() >= 10).await;
+    world.store(1).speak();
+    for (ack, offset) in acks.into_iter().zip(1..) {
+        assert_eq!(within(ack).await.unwrap().base_offset, Offset(offset));
+    }
+    assert_eq!(world.logs.with(id, |log| log.batches.len()), FULL as usize + 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_lane_to_a_leader_that_hangs_holds_nothing_up_once_it_was_replaced() {
+    let world = World::with(2).await;
+    let id = world.led_topic("orders", 1, 1).await[0];
+    within(world.router.produce(id, large(1, 0)).await.unwrap()).await.unwrap();
+    world.store(1).behave(Manner::Deaf);
+    let mut acks = Vec::new();
+    for sequence in 1..=FULL {
+        acks.push(world.router.produce(id, large(1, sequence)).await.unwrap());
+    }
+    let mut last = world.router.produce(id, plain("never sent to the first")).await.unwrap();
+    world.logs.until(|_| world.store(1).unanswered() >= 10).await;
+    world.elect(id, 2).await;
+    for (ack, offset) in acks.into_iter().zip(1..) {
+        assert_eq!(within(ack).await.unwrap().base_offset, Offset(offset));
+    }
+    assert_eq!(within(&mut last).await.unwrap().base_offset, Offset(FULL as u64 + 1));
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn a_partition_that_does_not_exist_is_refused_at_once() {
     let world = World::with(1).await;
@@ -207,16 +249,15 @@ async fn what_waits_for_a_leader_is_bounded_and_goes_when_nobody_waits_for_it() 
     assert_eq!(error.code, ErrorCode::ThrottlingQuotaExceeded);
     assert!(error.message.contains("partition 0 of topic orders"), "{error}");
     acks.clear();
-    let ack = within(async {
+    let last = async {
         loop {
             if let Ok(ack) = world.router.produce(id, plain("last")).await {
-                break ack;
+                world.elect(id, 1).await;
+                return ack.await;
             }
         }
-    })
-    .await;
-    world.elect(id, 1).await;
-    assert_eq!(within(ack).await.unwrap().base_offset, Offset(0));
+    };
+    assert_eq!(within(last).await.unwrap().base_offset, Offset(0));
     world.stop().await;
 }
 

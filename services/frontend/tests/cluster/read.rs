@@ -115,10 +115,13 @@ async fn a_leader_that_hangs_is_left_when_its_lease_ends() {
     let world = World::with(2).await;
     let id = world.led_topic("orders", 1, 1).await[0];
     world.commit(Txn::new().put(&keys::pointer(id), &pointer(0, 5))).await;
-    world.kill(1).await;
-    world.expire(1).await;
-    let found = within(world.router.fetch(fetch(id, 4))).await.unwrap();
-    assert!(matches!(found, Fetched::Tiered { .. }), "{found:?}");
+    world.store(1).behave(Manner::Hanging);
+    let expire = async {
+        world.logs.until(|logs| !logs.asked().is_empty()).await;
+        world.expire(1).await;
+    };
+    let (found, ()) = within(async { tokio::join!(world.router.fetch(fetch(id, 4)), expire) }).await;
+    assert!(matches!(found, Ok(Fetched::Tiered { .. })), "{found:?}");
     world.stop().await;
 }
 

@@ -58,7 +58,7 @@ impl Log {
 /// What all stores have, and what they were asked.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
-    logs: Mutex<HashMap<TopicPartition, Log>>,
+    by_partition: Mutex<HashMap<TopicPartition, Log>>,
     asked: Mutex<Vec<(NodeId, Asked)>>,
     changed: watch::Sender<u64>,
 }
@@ -74,14 +74,14 @@ pub(crate) enum Asked {
 
 impl Logs {
     pub(crate) fn with<T>(&self, id: TopicPartition, change: impl FnOnce(&mut Log) -> T) -> T {
-        let result = change(self.logs.lock().entry(id).or_default());
+        let result = change(self.by_partition.lock().entry(id).or_default());
         self.changed.send_modify(|count| *count += 1);
         result
     }
 
     /// Everything that was appended, all partitions together.
     pub(crate) fn total(&self) -> usize {
-        self.logs.lock().values().map(|log| log.batches.len()).sum()
+        self.by_partition.lock().values().map(|log| log.batches.len()).sum()
     }
 
     pub(crate) fn asked(&self) -> Vec<(NodeId, Asked)> {
@@ -108,6 +108,8 @@ pub(crate) enum Manner {
     Mute,
     /// Batches are neither appended nor answered.
     Deaf,
+    /// Nothing is answered at all.
+    Hanging,
     /// Everything but batches is refused with this.
     Refusing(ErrorCode),
 }
@@ -124,7 +126,8 @@ pub(crate) struct Played {
     pub(crate) logs: Arc<Logs>,
     pub(crate) controls: Mutex<Option<Arc<dyn Controls>>>,
     pub(crate) manner: Mutex<Manner>,
-    unanswered: Mutex<Vec<AckSender>>,
+    /// With the answer that is held back, if there is one.
+    unanswered: Mutex<Vec<(AckSender, Option<Produced>)>>,
 }
 
 impl Played {
@@ -135,6 +138,15 @@ impl Played {
 
     pub(crate) fn unanswered(&self) -> usize {
         self.unanswered.lock().len()
+    }
+
+    /// Acknowledges what was appended and not acknowledged, and does well from now on.
+    pub(crate) fn speak(&self) {
+        let mut unanswered = self.unanswered.lock();
+        self.behave(Manner::Well);
+        for (sender, appended) in unanswered.drain(..) {
+            sender.send(Ok(appended.expect("a batch that was appended")));
+        }
     }
 
     pub(crate) fn behave(&self, manner: Manner) {
@@ -156,9 +168,9 @@ impl Played {
     }
 
     fn led<T>(&self, id: TopicPartition, read: impl FnOnce(&mut Log) -> T) -> Result<T, StoreError> {
-        self.logs.with(id, |log| match log.leader == Some(self.node) {
-            true => Ok(read(log)),
-            false => Err(ErrorCode::NotLeaderOrFollower.into()),
+        self.logs.with(id, |log| {
+            let is_led = log.leader == Some(self.node);
+            is_led.then(|| read(log)).ok_or_else(|| ErrorCode::NotLeaderOrFollower.into())
         })
     }
 }
@@ -166,15 +178,16 @@ impl Played {
 #[async_trait]
 impl PartitionStore for Played {
     async fn produce(&self, id: TopicPartition, batch: BytesMut) -> Result<Ack, StoreError> {
+        let mut unanswered = self.unanswered.lock();
         let manner = *self.manner.lock();
         let appended = match manner {
-            Manner::Deaf => None,
+            Manner::Deaf | Manner::Hanging => None,
             _ => Some(self.logs.with(id, |log| log.append(self.node, batch.freeze()))?),
         };
         match (manner, appended) {
-            (Manner::Mute | Manner::Deaf, _) | (_, None) => {
+            (Manner::Mute, appended) | (_, appended @ None) => {
                 let (sender, ack) = Ack::pending();
-                self.unanswered.lock().push(sender);
+                unanswered.push((sender, appended));
                 self.logs.changed.send_modify(|count| *count += 1);
                 Ok(ack)
             }
@@ -184,6 +197,9 @@ impl PartitionStore for Played {
 
     async fn fetch(&self, fetch: Fetch) -> Result<Fetched, StoreError> {
         self.asked(Asked::Fetch { follower: fetch.follower })?;
+        if *self.manner.lock() == Manner::Hanging {
+            std::future::pending::<()>().await;
+        }
         self.logs.with(fetch.partition, |log| {
             if !fetch.follower && log.leader != Some(self.node) {
                 return Err(ErrorCode::NotLeaderOrFollower.into());
@@ -191,10 +207,10 @@ impl PartitionStore for Played {
             let marks = log.marks();
             let from = fetch.from.0 as usize;
             let batches = log.batches.iter().skip(from).map(|(.., bytes)| bytes.clone()).collect::<Vec<_>>();
-            Ok(match batches.is_empty() {
-                true => Fetched::Nothing { marks },
-                false => Fetched::Batches { batches, marks },
-            })
+            if batches.is_empty() {
+                return Ok(Fetched::Nothing { marks });
+            }
+            Ok(Fetched::Batches { batches, marks })
         })
     }
 

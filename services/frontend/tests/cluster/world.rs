@@ -51,11 +51,14 @@ pub(crate) struct World {
     pub(crate) mirror: Arc<Mirror>,
     /// The router's alone.
     pub(crate) tasks: Supervisor,
-    stores: Mutex<BTreeMap<NodeId, (Arc<Played>, Option<LinkServer>, u64)>>,
+    stores: Mutex<BTreeMap<NodeId, Started>>,
     tls: ClusterTls,
     supervisor: Supervisor,
     _directory: tempfile::TempDir,
 }
+
+/// A store, its port while its process runs, and how often it was started.
+type Started = (Arc<Played>, Option<LinkServer>, u64);
 
 impl World {
     /// With so many stores, numbered from 1, each in a rack of its own.
@@ -260,6 +263,11 @@ fn member() -> ClusterTls {
 /// A batch of one record, numbered by its producer.
 pub(crate) fn stamped(producer: i64, sequence: i32) -> BytesMut {
     build(Some((ProducerId(producer), ProducerEpoch(0), Sequence(sequence))), b"v")
+}
+
+/// The same, of a mebibyte.
+pub(crate) fn large(producer: i64, sequence: i32) -> BytesMut {
+    build(Some((ProducerId(producer), ProducerEpoch(0), Sequence(sequence))), &vec![7; MIB])
 }
 
 /// A batch of one record that names no producer.

@@ -6,9 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidelog_link::forward::ForwardLane;
 use tidelog_model::ErrorCode;
-use tidelog_peer::{AckSender, StoreError};
+use tidelog_peer::StoreError;
 use tokio::time::timeout;
 
 use super::{Attempt, Link, Mode, Pipeline};
@@ -28,7 +27,7 @@ struct Stuck {
 /// Runs until everything is in flight to a leader that takes it, or nothing is left to send.
 pub(super) async fn drive(pipeline: Arc<Pipeline>, resume: Option<Link>) {
     if let Some(link) = resume
-        && pipeline.send_rest(link).await.is_ok()
+        && pipeline.resume(link).await.is_ok()
     {
         return pipeline.look_again();
     }
@@ -99,6 +98,13 @@ impl Pipeline {
         Some(Arc::new(Attempt { pipeline: Arc::downgrade(self), number: state.attempt }))
     }
 
+    /// Goes on with an attempt that nothing is known to be wrong with.
+    async fn resume(&self, link: Link) -> Result<(), StoreError> {
+        let route = self.state.lock().sent_to.clone();
+        let route = route.ok_or_else(|| StoreError::from(ErrorCode::LeaderNotAvailable))?;
+        self.send_rest(&route, link).await
+    }
+
     /// The image may have changed just before whoever watches it could see that batches go out.
     fn look_again(self: &Arc<Self>) {
         let route = self.core.route(self.partition);
@@ -108,50 +114,63 @@ impl Pipeline {
     async fn attempt(&self, sink: Arc<Attempt>) -> Result<(), Stuck> {
         let (route, peer) = self.core.leader(self.partition).map_err(|error| Stuck { error, route: None })?;
         let stuck = |error| Stuck { error, route: Some(route.clone()) };
-        let lane = peer.call(peer.remote.forward_lane(self.partition)).await.map_err(stuck)?;
+        // It is large, and rarely needed.
+        let opening = Box::pin(peer.call(peer.remote.forward_lane(self.partition)));
+        let lane = self.unless_replaced(&route, opening).await.flatten().map_err(stuck)?;
+        self.state.lock().sent_to = Some(route.clone());
         let link = Link { lane, sink };
-        let first = {
-            let mut state = self.state.lock();
-            state.sent_to = Some(route.clone());
-            state.queue.next()
-        };
-        if let Some((number, batch)) = first {
-            self.send(&link, number, batch).await.map_err(stuck)?;
+        if self.send_one(&route, &link).await.map_err(stuck)? {
             self.settle().await;
             if self.state.lock().queue.in_flight() > 0 {
-                let message = format!("{} was replaced and has not answered", route.store);
-                return Err(stuck(StoreError::new(ErrorCode::NotLeaderOrFollower, message)));
+                return Err(stuck(replaced(&route)));
             }
         }
-        self.send_rest(link).await.map_err(stuck)
+        self.send_rest(&route, link).await.map_err(stuck)
     }
 
     /// Sends all that is left; from then on, whoever brings a batch sends it.
-    async fn send_rest(&self, link: Link) -> Result<(), StoreError> {
+    async fn send_rest(&self, route: &Route, link: Link) -> Result<(), StoreError> {
         loop {
-            let (number, batch) = {
+            {
                 let mut state = self.state.lock();
                 if let Some(error) = state.trouble.clone() {
                     return Err(error);
                 }
-                let Some(next) = state.queue.next() else {
+                if state.queue.next_bytes().is_none() {
                     state.mode = Mode::Direct(link);
                     return Ok(());
-                };
-                next
-            };
-            self.send(&link, number, batch).await?;
+                }
+            }
+            self.send_one(route, &link).await?;
         }
     }
 
-    async fn send(&self, link: &Link, number: u64, batch: bytes::Bytes) -> Result<(), StoreError> {
-        let answer = AckSender::to_sink(link.sink.clone(), number);
-        let lane: &ForwardLane = &link.lane;
-        lane.send(self.partition, batch, answer).await.map_err(|answer| {
-            answer.withdraw();
-            self.state.lock().queue.unsend(number);
-            let message = "the connection to the store ended before the batch was sent";
-            StoreError::new(ErrorCode::BrokerNotAvailable, message)
-        })
+    /// Sends the next batch when the lane has room; false when there is none.
+    async fn send_one(&self, route: &Route, link: &Link) -> Result<bool, StoreError> {
+        let Some(bytes) = self.state.lock().queue.next_bytes() else { return Ok(false) };
+        let room = self.unless_replaced(route, link.lane.room(bytes)).await?;
+        if self.hand_over(&mut self.state.lock().queue, link, room) {
+            return Ok(true);
+        }
+        let message = format!("the connection to {} ended before the batch was sent", route.store);
+        Err(StoreError::new(ErrorCode::BrokerNotAvailable, message))
     }
+
+    /// Waits for something of a leader for as long as it is the leader.
+    async fn unless_replaced<T>(
+        &self,
+        route: &Route,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, StoreError> {
+        tokio::select! {
+            biased;
+            found = wait => Ok(found),
+            () = self.core.replaced(self.partition, route) => Err(replaced(route)),
+        }
+    }
+}
+
+fn replaced(route: &Route) -> StoreError {
+    let message = format!("{} was replaced and has not answered", route.store);
+    StoreError::new(ErrorCode::NotLeaderOrFollower, message)
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::BytesMut;
 use parking_lot::{Mutex, RwLock};
-use tidelog_link::forward::ForwardLane;
+use tidelog_link::forward::{ForwardLane, LaneRoom};
 use tidelog_meta::Image;
 use tidelog_model::{ErrorCode, TopicPartition};
 use tidelog_peer::{Ack, AckSender, AckSink, Produced, StoreError};
@@ -136,7 +136,8 @@ impl Pipeline {
 
     /// Gives a batch its place behind those that came before, and sends it if nothing is in the way.
     pub(super) async fn produce(self: &Arc<Self>, batch: BytesMut) -> Result<Ack, StoreError> {
-        let room = self.room(batch.len()).await?;
+        let batch_bytes = batch.len();
+        let room = self.room(batch_bytes).await?;
         let (sender, ack) = Ack::pending();
         let mut state = self.state.lock();
         let State { queue, mode, .. } = &mut *state;
@@ -145,11 +146,10 @@ impl Pipeline {
             Mode::Driven => return Ok(ack),
             Mode::Idle => None,
             Mode::Direct(link) => {
-                let Some((number, batch)) = queue.next() else { return Ok(ack) };
-                let answer = AckSender::to_sink(link.sink.clone(), number);
-                let Err(answer) = link.lane.try_send(self.partition, batch, answer) else { return Ok(ack) };
-                answer.withdraw();
-                queue.unsend(number);
+                let room = link.lane.try_room(batch_bytes);
+                if room.is_some_and(|room| self.hand_over(queue, link, room)) {
+                    return Ok(ack);
+                }
                 Some(link.clone())
             }
         };
@@ -157,6 +157,16 @@ impl Pipeline {
         drop(state);
         self.start(resume);
         Ok(ack)
+    }
+
+    /// Hands the next batch to a lane; false when there is none, or the lane has ended.
+    fn hand_over(&self, queue: &mut Queue<Room>, link: &Link, room: LaneRoom) -> bool {
+        let Some((number, batch)) = queue.next() else { return false };
+        let answer = AckSender::to_sink(link.sink.clone(), number);
+        let Err(answer) = link.lane.send(room, self.partition, batch, answer) else { return true };
+        answer.withdraw();
+        queue.unsend(number);
+        false
     }
 
     /// Waits for room, which is what slows senders down.

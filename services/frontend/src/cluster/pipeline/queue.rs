@@ -78,11 +78,17 @@ impl<R> Queue<R> {
         number
     }
 
-    /// The first batch that is not in flight; it is from now on.
-    pub(super) fn next(&mut self) -> Option<(u64, Bytes)> {
+    /// The size of the first batch that is not in flight.
+    pub(super) fn next_bytes(&mut self) -> Option<usize> {
         while self.entries.get(self.sent).is_some_and(|entry| entry.in_flight) {
             self.sent += 1;
         }
+        self.entries.get(self.sent).map(|entry| entry.batch.len())
+    }
+
+    /// The first batch that is not in flight; it is from now on.
+    pub(super) fn next(&mut self) -> Option<(u64, Bytes)> {
+        self.next_bytes()?;
         let entry = self.entries.get_mut(self.sent)?;
         entry.in_flight = true;
         self.sent += 1;
