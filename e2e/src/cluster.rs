@@ -107,13 +107,11 @@ impl Cluster {
     /// # Panics
     /// When it runs.
     pub fn spawn(&mut self, member: Member) {
-        match self.processes.get_mut(&member) {
-            Some(process) => process.spawn_again(),
-            None => {
-                let process = Process::spawn(self.launch(member));
-                self.processes.insert(member, process);
-            }
+        if let Some(process) = self.processes.get_mut(&member) {
+            return process.spawn_again();
         }
+        let process = Process::spawn(self.launch(member));
+        self.processes.insert(member, process);
     }
 
     /// One more store, which is waited for.

@@ -58,7 +58,6 @@ struct FrontendProcess {
 
 /// What a frontend stands on before it serves.
 struct Ground {
-    #[expect(dead_code, reason = "for connections to stores, which `routes` opens")]
     tls: ClusterTls,
     credentials: Credentials,
     directory: Directory,
@@ -104,7 +103,7 @@ impl Process for FrontendProcess {
             readiness,
             metrics,
         };
-        let routes = routes::open(settings, &ground)?;
+        let routes = routes::open(settings, &ground);
         Self::serve(settings, ground, routes).await
     }
 
@@ -189,8 +188,7 @@ impl FrontendProcess {
 fn described(settings: &Settings, address: String, http: SocketAddr) -> value::Frontend {
     let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
     let http = listener::seen_from_elsewhere(http, host.trim_start_matches('[').trim_end_matches(']'));
-    let rack = Some(settings.node_rack.clone()).filter(|rack| !rack.is_empty());
-    value::Frontend { address, http, rack, software: SOFTWARE.to_owned() }
+    value::Frontend { address, http, rack: settings.rack(), software: SOFTWARE.to_owned() }
 }
 
 /// What has to hold for clients to be sent here.

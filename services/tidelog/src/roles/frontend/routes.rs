@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use tidelog_frontend::{Router, RouterOptions, SharedTail, TailOptions};
 use tidelog_peer::{PartitionStore, Topics};
+use tidelog_wire::ByteBudget;
 
 use super::Ground;
-use crate::exit::{Code, Failure};
 use crate::settings::Settings;
 
 /// The cluster, as a frontend calls it.
@@ -14,7 +15,15 @@ pub struct Routes {
     pub topics: Arc<dyn Topics>,
 }
 
-/// Opens the ways to the stores.
-pub fn open(_settings: &Settings, _ground: &Ground) -> anyhow::Result<Routes> {
-    Err(Failure::error(Code::Failed, "this build has no way from a frontend to the stores"))
+/// Opens the ways to the stores; what is new in a partition comes from its store once, however many read it.
+pub fn open(settings: &Settings, ground: &Ground) -> Routes {
+    let budget = ByteBudget::new(settings.listen_read_bytes.as_usize());
+    let mut options = RouterOptions::new(ground.tls.clone(), budget);
+    options.rack = settings.rack();
+    options.client_id = "frontend".to_owned();
+    let (mirror, meta) = (Arc::clone(&ground.mirror), Arc::clone(&ground.meta));
+    let router = Arc::new(Router::start(options, mirror, meta, &ground.supervisor));
+    let store = Arc::clone(&router) as Arc<dyn PartitionStore>;
+    let tail = SharedTail::new(store, TailOptions::default(), &ground.metrics, &ground.supervisor);
+    Routes { store: Arc::new(tail), topics: router }
 }
