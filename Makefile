@@ -1,6 +1,7 @@
 # Everything a newcomer and CI run. Each target installs what is missing (apt, PyPI) or says what to install.
 #
 #   make demo [FILE=path]   a real log file over QUIC, kill -9, replay, to the bucket, replay from there
+#   make cluster [DIR=path] three stores, two frontends, etcd and SeaweedFS on this machine, until Ctrl-C
 #   make test               format, lints, unit, property, conformance and end-to-end tests, docs
 #   make lint               only the static half of it
 #   make e2e                only the end-to-end tests
@@ -19,7 +20,7 @@ ROUNDS ?= 500
 SECS ?= 60
 SEEDS ?= 0..100000
 
-.PHONY: help build demo test lint artifacts check e2e doc bench soak sim fuzz
+.PHONY: help build demo cluster test lint artifacts check e2e doc bench soak sim fuzz
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -32,6 +33,11 @@ demo:
 	@scripts/install-system build
 	cargo build --locked -p tidelog-bin
 	@scripts/demo target/debug/tidelog $(FILE)
+
+cluster:
+	@scripts/install-system build test
+	cargo build --locked -p tidelog-bin
+	@TIDELOG_TOOLS=$$(scripts/install-tools) scripts/cluster target/debug/tidelog $(DIR)
 
 test: lint check doc
 	@echo "All of it passed."

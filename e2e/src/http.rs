@@ -1,10 +1,13 @@
 //! As much HTTP/1.0 as the harness needs: one request, one answer, connection closed.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// An answer's status and body.
 #[derive(Debug)]
@@ -15,9 +18,13 @@ pub struct Answer {
 
 /// Sends one request without a body to a server on loopback.
 pub fn request(method: &str, port: u16, path: &str) -> anyhow::Result<Answer> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 0\r\n\r\n")?;
+    ask(method, SocketAddr::from((Ipv4Addr::LOCALHOST, port)), path)
+}
+
+fn ask(method: &str, server: SocketAddr, path: &str) -> anyhow::Result<Answer> {
+    let mut stream = TcpStream::connect_timeout(&server, CONNECT_WITHIN)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Length: 0\r\n\r\n")?;
     let mut raw = Vec::new();
     stream.read_to_end(&mut raw)?;
     let text = String::from_utf8_lossy(&raw);
@@ -30,4 +37,9 @@ pub fn request(method: &str, port: u16, path: &str) -> anyhow::Result<Answer> {
 
 pub fn get(port: u16, path: &str) -> anyhow::Result<Answer> {
     request("GET", port, path)
+}
+
+/// The same from a server anywhere.
+pub fn get_from(server: SocketAddr, path: &str) -> anyhow::Result<Answer> {
+    ask("GET", server, path)
 }

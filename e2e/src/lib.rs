@@ -6,6 +6,7 @@
 
 mod binary;
 mod cli;
+pub mod cluster;
 pub mod damage;
 mod etcd;
 pub mod faults;
@@ -14,6 +15,7 @@ pub mod http;
 pub mod input;
 mod loop_disk;
 mod ports;
+mod process;
 pub mod raw;
 mod seaweed;
 mod server;
@@ -23,11 +25,13 @@ mod workspace;
 
 pub use binary::tidelog_binary;
 pub use cli::{Cli, Finished};
+pub use cluster::{Cluster, ClusterOptions, Member};
 pub use etcd::{Etcd, EtcdOptions};
 pub use loop_disk::LoopDisk;
 pub use ports::free_port;
+pub use process::{Launch, Process, Refusal};
 pub use seaweed::Seaweed;
-pub use server::{Refusal, Server, ServerOptions};
+pub use server::{Server, ServerOptions};
 pub use storage::{PartitionStorage, Storage};
 pub use wait::{until, wait_exit};
 pub use workspace::Workspace;

@@ -1,15 +1,14 @@
 //! One `tidelog dev` process: started, killed, restarted.
 
-use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::cli::clean_environment;
-use crate::{Cli, READY_WITHIN, Seaweed, Workspace, free_port, http, tidelog_binary, until, wait_exit};
+use crate::process::{Launch, Process, Refusal};
+use crate::{Cli, Seaweed, Workspace, free_port};
 
 /// How a server is started. Everything has a default that fits most scenarios.
 #[derive(Clone, Debug)]
@@ -74,36 +73,11 @@ impl ServerOptions {
 /// A running server. Killed when dropped.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    process: Process,
     options: ServerOptions,
-    home: PathBuf,
     data_dir: PathBuf,
     pub quic_port: u16,
     pub http_port: u16,
-    starts: u32,
-}
-
-/// A server that would not start: how it ended and what it said.
-#[derive(Debug)]
-pub struct Refusal {
-    pub status: ExitStatus,
-    pub said: String,
-}
-
-impl Refusal {
-    /// # Panics
-    /// When it ended by a signal or a panic, without an error code, or without saying every one of
-    /// `words` (case apart; `a|b` is either).
-    #[track_caller]
-    pub fn says(&self, words: &[&str]) {
-        let code = self.status.code();
-        assert!(code.is_some_and(|code| code != 0 && code != 101), "{}: {}", self.status, self.said);
-        let said = self.said.to_lowercase();
-        for word in words {
-            let found = word.split('|').any(|choice| said.contains(&choice.to_lowercase()));
-            assert!(found, "the server should say {word:?}; it said:\n{}", self.said);
-        }
-    }
 }
 
 impl Server {
@@ -140,31 +114,19 @@ impl Server {
     ) -> Result<Self, Refusal> {
         let home = workspace.directory("home");
         let data_dir = options.data_dir.clone().unwrap_or_else(|| workspace.path().join("data"));
-        let log = File::create(log_path(&home, 1)).expect("a log file");
-        let child = spawn(&options, &home, &data_dir, quic_port, http_port, &log);
-        let mut server = Self { child, options, home, data_dir, quic_port, http_port, starts: 1 };
-        server.until_ready().map(|()| server)
-    }
-
-    fn until_ready(&mut self) -> Result<(), Refusal> {
-        let what = format!("the server is ready (log: {})", log_path(&self.home, self.starts).display());
-        until(READY_WITHIN, &what, || {
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                return Some(Err(Refusal { status, said: self.log() }));
-            }
-            let answer = http::get(self.http_port, "/readyz").ok()?;
-            (answer.status == 200).then_some(Ok(()))
-        })
+        let process = Process::spawn(launch(&options, home, &data_dir, quic_port, http_port));
+        let mut server = Self { process, options, data_dir, quic_port, http_port };
+        server.process.until_ready().map(|()| server)
     }
 
     /// A CLI whose context is this server, and which reaches the same bucket.
     pub fn cli(&self) -> Cli {
         let aws = self.options.env.iter().filter(|(name, _)| name.starts_with("AWS_"));
-        aws.fold(Cli::new(&self.home), |cli, (name, value)| cli.with_env(name, value))
+        aws.fold(Cli::new(self.home()), |cli, (name, value)| cli.with_env(name, value))
     }
 
     pub fn home(&self) -> &Path {
-        &self.home
+        self.process.home()
     }
 
     pub fn data_dir(&self) -> &Path {
@@ -187,13 +149,12 @@ impl Server {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.pid()
     }
 
     /// What this start of the server wrote.
     pub fn log(&self) -> String {
-        let raw = fs::read(log_path(&self.home, self.starts)).unwrap_or_default();
-        String::from_utf8_lossy(&raw).into_owned()
+        self.process.log()
     }
 
     pub fn options_mut(&mut self) -> &mut ServerOptions {
@@ -202,8 +163,7 @@ impl Server {
 
     /// SIGKILL, and gone.
     pub fn kill(&mut self) {
-        self.signal(Signal::KILL);
-        let _ = self.child.wait();
+        self.process.kill();
     }
 
     /// SIGTERM; the exit status.
@@ -212,12 +172,11 @@ impl Server {
     /// When it does not end in time.
     #[track_caller]
     pub fn terminate(&mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
-        self.ended(Duration::from_secs(30))
+        self.process.terminate()
     }
 
     pub fn signal(&self, signal: Signal) {
-        let _ = kill_process(Pid::from_child(&self.child), signal);
+        self.process.signal(signal);
     }
 
     /// Waits for the process to end by itself.
@@ -226,8 +185,7 @@ impl Server {
     /// When it does not within the time.
     #[track_caller]
     pub fn ended(&mut self, within: Duration) -> ExitStatus {
-        wait_exit(&mut self.child, within)
-            .unwrap_or_else(|| panic!("the server still runs after {within:?}:\n{}", self.log()))
+        self.process.ended(within)
     }
 
     /// Waits for a crash point to kill the process.
@@ -236,12 +194,11 @@ impl Server {
     /// When it does not end in time, or ends otherwise.
     #[track_caller]
     pub fn killed_itself(&mut self, within: Duration) {
-        let status = self.ended(within);
-        assert_eq!(status.signal(), Some(9), "ended with {status}:\n{}", self.log());
+        self.process.killed_itself(within);
     }
 
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be waited for").is_none()
+        self.process.is_running()
     }
 
     /// Starts again on the same ports and directory, with the options as they are now.
@@ -250,18 +207,20 @@ impl Server {
     /// When it does not become ready.
     #[track_caller]
     pub fn restart(&mut self) {
-        if let Err(refusal) = self.try_restart() {
-            panic!("the server did not come back, {}:\n{}", refusal.status, refusal.said);
-        }
+        self.take_options_up();
+        self.process.restart();
     }
 
     /// Like [`Server::restart`]; `Err` when it ends before it is ready.
     pub fn try_restart(&mut self) -> Result<(), Refusal> {
-        assert!(!self.is_running(), "restart of a server that still runs");
-        self.starts += 1;
-        let log = File::create(log_path(&self.home, self.starts)).expect("a log file");
-        self.child = spawn(&self.options, &self.home, &self.data_dir, self.quic_port, self.http_port, &log);
-        self.until_ready()
+        self.take_options_up();
+        self.process.try_restart()
+    }
+
+    fn take_options_up(&mut self) {
+        let home = self.process.home().to_owned();
+        *self.process.launch_mut() =
+            launch(&self.options, home, &self.data_dir, self.quic_port, self.http_port);
     }
 
     /// [`Server::kill`] and [`Server::restart`].
@@ -272,49 +231,21 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            say_tail(&self.log());
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn log_path(home: &Path, start: u32) -> PathBuf {
-    home.join(format!("server-{start:03}.log"))
-}
-
-fn spawn(
-    options: &ServerOptions,
-    home: &Path,
-    data_dir: &Path,
-    quic_port: u16,
-    http_port: u16,
-    log: &File,
-) -> Child {
-    let mut command = Command::new(tidelog_binary());
-    command.arg("dev").arg("--data-dir").arg(data_dir);
-    command.arg("--quic").arg(format!("127.0.0.1:{quic_port}"));
-    command.arg("--http").arg(format!("127.0.0.1:{http_port}"));
+fn launch(options: &ServerOptions, home: PathBuf, data_dir: &Path, quic_port: u16, http_port: u16) -> Launch {
+    let mut arguments = vec!["dev".to_owned(), "--data-dir".to_owned(), data_dir.display().to_string()];
+    arguments.extend(["--quic".to_owned(), format!("127.0.0.1:{quic_port}")]);
+    arguments.extend(["--http".to_owned(), format!("127.0.0.1:{http_port}")]);
     if let Some(bucket) = &options.bucket {
-        command.arg("--bucket").arg(bucket);
+        arguments.extend(["--bucket".to_owned(), bucket.clone()]);
     }
-    command.args(&options.arguments);
-    clean_environment(&mut command, home);
-    command.envs(options.env.iter().map(|(name, value)| (name, value)));
-    command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().expect("a second handle of the log"))
-        .stderr(log.try_clone().expect("a third handle of the log"))
-        .spawn()
-        .expect("the tidelog binary starts")
-}
-
-#[expect(clippy::print_stderr, reason = "a failed test shows the server's last words")]
-fn say_tail(log: &str) {
-    let lines: Vec<&str> = log.lines().collect();
-    let tail = &lines[lines.len().saturating_sub(40)..];
-    eprintln!("--- the server's last lines:\n{}\n---", tail.join("\n"));
+    arguments.extend(options.arguments.iter().cloned());
+    let http = SocketAddr::from((Ipv4Addr::LOCALHOST, http_port));
+    Launch {
+        name: "server".to_owned(),
+        home,
+        launcher: Vec::new(),
+        arguments,
+        env: options.env.clone(),
+        http,
+    }
 }

@@ -118,12 +118,12 @@ impl<V: Value> Keeper<V> {
         self.lease.send_replace(None);
         if let Ok(Some(end)) = &outcome {
             tracing::warn!(key = %self.key, ?end, "the lease is over; registering again");
-        } else {
-            // The key goes with the lease, whatever became of the last put.
-            let revoked = tokio::time::timeout(REMOVE_WITHIN, self.meta.revoke(held.id())).await;
-            if !matches!(revoked, Ok(Ok(()))) {
-                tracing::warn!(key = %self.key, "the key could not be removed; its lease will end it");
-            }
+            return Ok(());
+        }
+        // The key goes with the lease, whatever became of the last put.
+        let revoked = tokio::time::timeout(REMOVE_WITHIN, self.meta.revoke(held.id())).await;
+        if !matches!(revoked, Ok(Ok(()))) {
+            tracing::warn!(key = %self.key, "the key could not be removed; its lease will end it");
         }
         outcome.map(|_: Option<LeaseEnd>| ())
     }

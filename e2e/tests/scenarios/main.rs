@@ -8,6 +8,7 @@ mod network;
 mod offload_crash;
 mod recorded;
 mod refusals;
+mod roles;
 mod roundtrip;
 mod s3_faults;
 mod seam;

@@ -184,32 +184,48 @@ pub(crate) async fn cluster(
 ) -> Result<Cluster, OpenError> {
     let key = keys::cluster();
     if let Some(stored) = meta.read(&key).await? {
-        match bucket::claim(bucket, &stored.value, clock.now()).await {
-            Ok(()) => owner.set_verified(),
-            // The hot tier works without it; nothing is uploaded before the bucket could be asked.
-            Err(error) if error.is_unreachable() => {
-                tracing::warn!(%error, "the bucket cannot be reached; records stay in the hot tier");
-            }
-            Err(error) => return Err(error.into()),
-        }
-        return Ok(stored.value);
+        return joined(stored.value, bucket, clock, owner).await;
     }
     // A first start. A bucket that cannot be used is more likely a wrong setting than bad luck.
     bucket.probe().await.map_err(OwnerError::from)?;
-    if let Some(found) = bucket::newest(bucket).await? {
-        return Err(OwnerError::MetadataMissing { found: found.cluster }.into());
-    }
+    let found = bucket::newest(bucket).await?;
     let id = ClusterId(uuid::Uuid::new_v4());
     let cluster = Cluster { id, incarnation: Incarnation::FIRST, created: clock.now() };
     let txn = Txn::new().when_absent(&key).put(&key, &cluster);
-    match meta.txn(txn).await? {
-        TxnOutcome::Committed(_) => {}
-        TxnOutcome::Conflict(_) => {
-            return Err(MetaError::Unavailable("another node is starting the same cluster".to_owned()).into());
-        }
+    // Another store may be starting the same cluster at this moment: whoever comes second joins.
+    if let Some(stored) = meta.read(&key).await? {
+        return joined(stored.value, bucket, clock, owner).await;
+    }
+    if let Some(found) = found {
+        return Err(OwnerError::MetadataMissing { found: found.cluster }.into());
+    }
+    if let TxnOutcome::Conflict(_) = meta.txn(txn).await? {
+        let stored = meta
+            .read(&key)
+            .await?
+            .ok_or_else(|| MetaError::Unavailable("the cluster's record was there and is gone".to_owned()))?;
+        return joined(stored.value, bucket, clock, owner).await;
     }
     bucket::claim(bucket, &cluster, clock.now()).await?;
     owner.set_verified();
+    Ok(cluster)
+}
+
+/// A cluster that is there already, if the bucket is its own.
+async fn joined(
+    cluster: Cluster,
+    bucket: &Bucket,
+    clock: &SharedClock,
+    owner: &Owner,
+) -> Result<Cluster, OpenError> {
+    match bucket::claim(bucket, &cluster, clock.now()).await {
+        Ok(()) => owner.set_verified(),
+        // The hot tier works without it; nothing is uploaded before the bucket could be asked.
+        Err(error) if error.is_unreachable() => {
+            tracing::warn!(%error, "the bucket cannot be reached; records stay in the hot tier");
+        }
+        Err(error) => return Err(error.into()),
+    }
     Ok(cluster)
 }
 

@@ -189,8 +189,7 @@ impl FrontendProcess {
 fn described(settings: &Settings, address: String, http: SocketAddr) -> value::Frontend {
     let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
     let http = listener::seen_from_elsewhere(http, host.trim_start_matches('[').trim_end_matches(']'));
-    let rack = Some(settings.node_rack.clone()).filter(|rack| !rack.is_empty());
-    value::Frontend { address, http, rack, software: SOFTWARE.to_owned() }
+    value::Frontend { address, http, rack: settings.rack(), software: SOFTWARE.to_owned() }
 }
 
 /// What has to hold for clients to be sent here.

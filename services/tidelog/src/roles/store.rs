@@ -102,7 +102,7 @@ impl Process for StoreProcess {
         let joining = Joining {
             options: journal::store_options(settings, node),
             lease_ttl: settings.cluster_lease_ttl.duration(),
-            rack: Some(settings.node_rack.clone()).filter(|rack| !rack.is_empty()),
+            rack: settings.rack(),
             software: SOFTWARE,
             tls: tls.clone(),
         };

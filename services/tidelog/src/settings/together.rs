@@ -11,6 +11,11 @@ use crate::cluster;
 const BUDGET_FILES_MIN: u64 = 4;
 
 impl Settings {
+    /// Where the process stands, if that was said.
+    pub fn rack(&self) -> Option<String> {
+        Some(self.node_rack.clone()).filter(|rack| !rack.is_empty())
+    }
+
     /// Notes what is wrong for a process of this role.
     pub fn check(&self, role: Role, reader: &mut Reader<'_>) {
         self.check_together(reader);

@@ -16,15 +16,16 @@ pub struct Routes {
     pub cluster: Option<Arc<dyn ClusterAdmin>>,
 }
 
-/// Opens the ways to the stores.
+/// Opens the ways to the stores; what is new in a partition comes from its store once, however many read it.
 pub fn open(settings: &Settings, ground: &Ground) -> Routes {
-    let replies = ByteBudget::new(settings.listen_read_bytes.as_usize());
-    let mut options = RouterOptions::new(ground.tls.clone(), replies);
-    options.rack = Some(settings.node_rack.clone()).filter(|rack| !rack.is_empty());
-    options.client_id = format!("frontend-{}", std::process::id());
-    let router =
-        Router::start(options, Arc::clone(&ground.mirror), Arc::clone(&ground.meta), &ground.supervisor);
-    let store: Arc<dyn PartitionStore> = Arc::new(router.clone());
+    let budget = ByteBudget::new(settings.listen_read_bytes.as_usize());
+    let mut options = RouterOptions::new(ground.tls.clone(), budget);
+    options.rack = settings.rack();
+    options.client_id = "frontend".to_owned();
+    let (mirror, meta) = (Arc::clone(&ground.mirror), Arc::clone(&ground.meta));
+    let router = Arc::new(Router::start(options, mirror, meta, &ground.supervisor));
+    let store = Arc::clone(&router) as Arc<dyn PartitionStore>;
     let tail = SharedTail::new(store, TailOptions::default(), &ground.metrics, &ground.supervisor);
-    Routes { store: Arc::new(tail), topics: Arc::new(router.clone()), cluster: Some(Arc::new(router)) }
+    let (topics, cluster) = (Arc::clone(&router) as Arc<dyn Topics>, Some(router as Arc<dyn ClusterAdmin>));
+    Routes { store: Arc::new(tail), topics, cluster }
 }
