@@ -134,7 +134,8 @@ async fn latest(partition: &Arc<Partition>) -> Result<Offset, StoreError> {
                 let message = format!("{}: the in-sync replicas do not confirm the leader", partition.id);
                 return Err(StoreError::new(ErrorCode::LeaderNotAvailable, message));
             }
-            Latest::Unconfirmed => tokio::time::sleep(LATEST_AGAIN).await,
+            // Acknowledgements confirm it, of which only some change anything else.
+            Latest::Unconfirmed => drop(tokio::time::timeout(LATEST_AGAIN, partition.changed()).await),
         }
     }
 }

@@ -62,6 +62,7 @@ pub(crate) async fn read_back(node: Arc<Node>, partition: Arc<Partition>) {
             Ok(None) | Err(MetaError::Closed) => return,
             Err(error) => {
                 tracing::warn!(partition = %partition.id, %error, "its record cannot be read; trying again");
+                #[expect(clippy::disallowed_methods, reason = "a back-off")]
                 tokio::time::sleep(READ_AGAIN).await;
             }
         }

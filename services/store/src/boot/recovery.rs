@@ -96,7 +96,7 @@ impl RecoveredLog {
             Commitment::Checkpoints => {
                 self.has_tail = true;
                 if batch.producer_id.is_some() {
-                    self.tail.push((batch.clone(), appended));
+                    self.tail.push((*batch, appended));
                 }
             }
         }

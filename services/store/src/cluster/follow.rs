@@ -42,6 +42,12 @@ struct News {
     partitions: HashSet<TopicPartition>,
 }
 
+impl News {
+    fn is_empty(&self) -> bool {
+        !self.all && !self.peers && self.topics.is_empty() && self.partitions.is_empty()
+    }
+}
+
 /// The mirror's observer.
 #[derive(Default)]
 pub(super) struct Follow {
@@ -92,7 +98,7 @@ impl Follower {
     pub(super) async fn run(mut self, follow: Arc<Follow>, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let news = std::mem::take(&mut *follow.news.lock());
-            if !(news.all || news.peers || !news.topics.is_empty() || !news.partitions.is_empty()) {
+            if news.is_empty() {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = follow.wake.notified() => continue,

@@ -101,7 +101,7 @@ impl ClusterStore {
         let mut pointers = std::collections::HashMap::new();
         for stored in meta.read_all(&keys::pointers()).await?.items {
             let id = keys::parse_partition(&stored.key);
-            let id = id.ok_or_else(|| OpenError::StrangeKey(stored.key.to_string()))?;
+            let id = id.ok_or_else(|| OpenError::StrangeKey(stored.key.clone()))?;
             pointers.insert(id, stored.value);
         }
 

@@ -60,10 +60,7 @@ async fn reserve(
     small: bool,
     batch_bytes: Option<usize>,
 ) -> Result<(Option<Reservation>, Option<Reservation>), AppendError> {
-    let small = match small {
-        true => Some(room(journal, SMALL_FRAME_BYTES).await?),
-        false => None,
-    };
+    let small = if small { Some(room(journal, SMALL_FRAME_BYTES).await?) } else { None };
     let batch = match batch_bytes {
         Some(bytes) => Some(room(journal, bytes).await?),
         None => None,
@@ -75,6 +72,7 @@ async fn reserve(
 async fn room(journal: &Journal, bytes: usize) -> Result<Reservation, AppendError> {
     loop {
         match journal.reserve(bytes).await {
+            #[expect(clippy::disallowed_methods, reason = "a back-off")]
             Err(AppendError::Full | AppendError::Backlog) => tokio::time::sleep(ROOM_AGAIN).await,
             outcome => return outcome,
         }
