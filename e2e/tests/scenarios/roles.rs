@@ -1,5 +1,6 @@
 //! The processes of a cluster, each by itself: what they say and what they refuse.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
@@ -72,6 +73,65 @@ fn a_certificate_of_nobody_is_refused_at_the_start() {
     let said = cluster.process(frontend).log();
     assert_eq!(status.code(), Some(2), "{said}");
     assert!(said.contains("cluster.ca") && said.contains("certs issue"), "{said}");
+}
+
+/// Who leads how many partitions, as the controller says.
+fn leaders(cluster: &Cluster) -> BTreeMap<u64, usize> {
+    let partitions = cluster.cli().json(&["cluster", "partitions", "-o", "json"]);
+    let mut leaders = BTreeMap::new();
+    for partition in partitions.as_array().expect("a list of partitions") {
+        *leaders.entry(partition["leader"].as_u64().unwrap_or(0)).or_default() += 1;
+    }
+    leaders
+}
+
+/// Waits until every partition has all of its replicas in sync.
+#[track_caller]
+fn until_whole(cluster: &Cluster) {
+    until(SOON, "the cluster is whole", || {
+        let finished = cluster.cli().run(&["cluster", "partitions", "--unhealthy"]);
+        (finished.code == 0 && finished.stdout.is_empty()).then_some(())
+    });
+}
+
+#[test]
+fn what_goes_in_at_one_frontend_comes_out_at_another_whichever_process_is_killed() {
+    let workspace = Workspace::new();
+    let options = ClusterOptions { racks: vec!["a".to_owned(), "b".to_owned()], ..ClusterOptions::default() };
+    let mut cluster = Cluster::start(&workspace, options);
+    cluster.cli_at(0).create_topic("kept", 1, &[]);
+    let mut all = Vec::new();
+    for (round, member) in cluster.members().into_iter().enumerate() {
+        let lines = format!("round {round}\n").repeat(1000).into_bytes();
+        cluster.cli().produce("kept", 0, "none", &lines);
+        all.extend_from_slice(&lines);
+        cluster.kill(member);
+        let still_there = if member == Member::Frontend(0) { 1 } else { 0 };
+        assert!(cluster.cli_at(still_there).consume("kept", 0) == all, "while {member} is dead");
+        cluster.restart(member);
+        until_whole(&cluster);
+    }
+    assert!(cluster.cli_at(1).consume("kept", 0) == all);
+}
+
+#[test]
+fn a_store_that_is_told_to_end_hands_its_leaderships_over_first() {
+    let workspace = Workspace::new();
+    let mut cluster =
+        Cluster::start(&workspace, ClusterOptions { frontends: 1, ..ClusterOptions::default() });
+    cluster.cli().create_topic("spread", 12, &[]);
+    until_whole(&cluster);
+    assert!(leaders(&cluster).contains_key(&1), "{:?}", leaders(&cluster));
+    assert!(cluster.terminate(Member::Store(0)).success());
+    let said = cluster.process(Member::Store(0)).log();
+    assert!(said.contains("leads nothing any more"), "{said}");
+    until(SOON, "the others lead everything", || {
+        let leaders = leaders(&cluster);
+        (!leaders.contains_key(&0) && !leaders.contains_key(&1)).then_some(())
+    });
+    cluster.cli().produce("spread", 0, "none", b"one\n");
+    cluster.restart(Member::Store(0));
+    until_whole(&cluster);
 }
 
 #[test]
