@@ -62,12 +62,12 @@ pub fn status(status: &ClusterStatus, output: Output) -> anyhow::Result<String> 
         ("  moving", status.moving.to_string()),
         ("  not led by the preferred replica", status.not_preferred.to_string()),
     ];
-    let mut text: String = lines.iter().map(|(name, value)| format!("{name:<36}{value}\n")).collect();
+    let mut lines: Vec<_> = lines.map(|(name, value)| format!("{name:<36}{value}\n")).into();
     if status.unreadable > 0 {
-        text += &format!("{:<36}{}\n", "records that cannot be read", status.unreadable);
-        text.extend(unreadable().map(|(key, reason)| format!("  {key}: {reason}\n")));
+        lines.push(format!("{:<36}{}\n", "records that cannot be read", status.unreadable));
+        lines.extend(unreadable().map(|(key, reason)| format!("  {key}: {reason}\n")));
     }
-    Ok(text)
+    Ok(lines.concat())
 }
 
 #[derive(Serialize)]

@@ -289,7 +289,7 @@ impl Topics for MetaTopics {
     }
 }
 
-async fn embedded() -> (tempfile::TempDir, Arc<Embedded>) {
+fn embedded() -> (tempfile::TempDir, Arc<Embedded>) {
     let directory = tempfile::tempdir().unwrap();
     let meta = Arc::new(Embedded::open(directory.path(), Creation::IfMissing).unwrap());
     (directory, meta)
@@ -297,7 +297,7 @@ async fn embedded() -> (tempfile::TempDir, Arc<Embedded>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_and_programs_read_how_a_cluster_is() {
-    let (_directory, meta) = embedded().await;
+    let (_directory, meta) = embedded();
     let running = Running::start(Arc::new(BadDay), Arc::new(MetaTopics(meta)), Supervisor::new()).await;
     let (status, nodes) =
         (running.admin.cluster_status().await.unwrap(), running.admin.nodes().await.unwrap());
@@ -380,7 +380,7 @@ impl Stores for Well {
     }
 
     async fn closed(&self, _: &Live) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -438,7 +438,7 @@ async fn records(meta: &Embedded) -> Vec<Partition> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operators_word_reaches_the_metadata() {
-    let (_directory, meta) = embedded().await;
+    let (_directory, meta) = embedded();
     let supervisor = Supervisor::new();
     let operator = controller(&meta, &supervisor).await;
     let topics = Arc::new(MetaTopics(Arc::clone(&meta) as SharedMeta));
