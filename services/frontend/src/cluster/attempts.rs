@@ -46,9 +46,9 @@ pub(super) fn is_elsewhere(code: ErrorCode) -> bool {
     )
 }
 
-/// The same, for calls that may be repeated whatever became of them.
-fn is_repeatable(code: ErrorCode) -> bool {
-    is_elsewhere(code) || code == ErrorCode::RequestTimedOut
+/// The same, of a partition that exists: a store that has not heard of it yet will, or another leads it.
+pub(super) fn is_not_led_here(code: ErrorCode) -> bool {
+    is_elsewhere(code) || code == ErrorCode::UnknownTopicOrPartition
 }
 
 /// An attempt that came to nothing.
@@ -57,6 +57,17 @@ pub(super) struct Failed {
     pub(super) error: StoreError,
     /// Whom it went to.
     pub(super) route: Option<Route>,
+}
+
+impl Failed {
+    /// Nobody who leads has answered; who asked changes nothing, and may ask again.
+    pub(super) fn is_for_want_of_a_leader(&self) -> bool {
+        let code = self.error.code;
+        match &self.route {
+            Some(_) => is_not_led_here(code) || code == ErrorCode::RequestTimedOut,
+            None => is_elsewhere(code),
+        }
+    }
 }
 
 /// The attempts at one call of a partition's leader.
@@ -100,7 +111,7 @@ impl<'a> Attempts<'a> {
 
     /// Waits until another attempt may do better. Errors when none will, or the time is up.
     pub(super) async fn again(&mut self, failed: Failed) -> Result<(), StoreError> {
-        if !is_repeatable(failed.error.code) {
+        if !failed.is_for_want_of_a_leader() {
             return Err(failed.error);
         }
         if Instant::now() < self.deadline {

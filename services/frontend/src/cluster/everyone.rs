@@ -11,7 +11,7 @@ use tidelog_peer::{PartitionStore as _, StoreError};
 use tokio::time::{Instant, timeout_at};
 
 use super::Core;
-use super::attempts::{Backoff, is_elsewhere};
+use super::attempts::{Backoff, is_not_led_here};
 use super::peers::Peer;
 use super::route::{self, NoRoute, Store};
 
@@ -38,7 +38,7 @@ impl Core {
                         open.retain(|id| !(partitions.contains(id) && is_there(id)));
                     }
                     // To do it twice does no harm.
-                    Err(error) if is_elsewhere(error.code) || error.code == ErrorCode::RequestTimedOut => {
+                    Err(error) if is_not_led_here(error.code) || error.code == ErrorCode::RequestTimedOut => {
                         failed = Some(error);
                     }
                     Err(error) => return Err(error),
@@ -72,7 +72,7 @@ impl Core {
             for (answer, (store, _)) in asked.into_iter().zip(plan.values()) {
                 match answer {
                     Ok(()) => done.push(store.clone()),
-                    Err(error) if is_elsewhere(error.code) || error.code == ErrorCode::RequestTimedOut => {
+                    Err(error) if is_not_led_here(error.code) || error.code == ErrorCode::RequestTimedOut => {
                         failed = Some(error);
                     }
                     Err(error) => return Err(error),

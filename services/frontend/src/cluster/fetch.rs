@@ -40,7 +40,7 @@ impl Core {
                 Err(failed) => failed,
             };
             // Only a leader moves the pointer, so that it is looked up once.
-            if failed.error.is_retryable() && !looked_up {
+            if !looked_up && failed.is_for_want_of_a_leader() {
                 looked_up = true;
                 if let Some(found) = self.tiered(partition, from).await? {
                     return Ok(found);

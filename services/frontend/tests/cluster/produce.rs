@@ -137,6 +137,24 @@ async fn a_killed_stores_batches_go_to_the_next_leader() {
 }
 
 #[tokio::test]
+async fn a_gap_that_a_refusal_made_is_closed_and_not_told() {
+    let world = World::with(1).await;
+    let id = world.led_topic("orders", 1, 1).await[0];
+    for sequence in 0..2 {
+        within(world.router.produce(id, stamped(1, sequence)).await.unwrap()).await.unwrap();
+    }
+    world.store(1).refusals.lock().push(ErrorCode::NotLeaderOrFollower);
+    let mut acks = Vec::new();
+    for sequence in 2..6 {
+        acks.push(world.router.produce(id, stamped(1, sequence)).await.unwrap());
+    }
+    for (ack, offset) in acks.into_iter().zip(2..) {
+        assert_eq!(within(ack).await.unwrap().base_offset, Offset(offset));
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn batches_wait_for_a_leader_in_their_order() {
     let world = World::with(1).await;
     let id = world.topic("orders", 1).await[0];
@@ -217,6 +235,21 @@ async fn a_partition_that_does_not_exist_is_refused_at_once() {
     id.partition.0 = 1;
     let error = world.router.produce(id, plain("x")).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::UnknownTopicOrPartition);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_leader_that_has_not_heard_of_its_partition_yet_is_asked_again() {
+    let world = World::with(1).await;
+    let id = world.led_topic("orders", 1, 1).await[0];
+    *world.store(1).refusals.lock() = vec![ErrorCode::UnknownTopicOrPartition; 3];
+    let mut acks = Vec::new();
+    for n in 0..3 {
+        acks.push(world.router.produce(id, plain(&n.to_string())).await.unwrap());
+    }
+    for (ack, offset) in acks.into_iter().zip(0..) {
+        assert_eq!(within(ack).await.unwrap().base_offset, Offset(offset));
+    }
     world.stop().await;
 }
 

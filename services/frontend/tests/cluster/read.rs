@@ -102,6 +102,11 @@ async fn what_the_bucket_has_is_found_without_any_leader() {
         }
         other => panic!("{other:?}"),
     }
+    let mut deleted = fetch(id, 10);
+    deleted.partition.partition.0 = 1;
+    world.commit(Txn::new().put(&keys::pointer(deleted.partition), &known)).await;
+    let deleted = within(world.router.fetch(deleted)).await.unwrap_err();
+    assert_eq!(deleted.code, ErrorCode::UnknownTopicOrPartition, "a pointer makes no partition");
     let below = within(world.router.fetch(fetch(id, 9))).await.unwrap_err();
     assert_eq!(below.code, ErrorCode::OffsetOutOfRange);
     let beyond = within(world.router.fetch(fetch(id, 20))).await.unwrap_err();
@@ -112,7 +117,10 @@ async fn what_the_bucket_has_is_found_without_any_leader() {
 
 #[tokio::test]
 async fn a_leader_that_hangs_is_left_when_its_lease_ends() {
-    let world = World::with(2).await;
+    let change = |options: &mut tidelog_frontend::RouterOptions| {
+        options.call_timeout = Duration::from_mins(10);
+    };
+    let world = World::with_options(2, change).await;
     let id = world.led_topic("orders", 1, 1).await[0];
     world.commit(Txn::new().put(&keys::pointer(id), &pointer(0, 5))).await;
     world.store(1).behave(Manner::Hanging);

@@ -126,14 +126,17 @@ pub(crate) struct Played {
     pub(crate) logs: Arc<Logs>,
     pub(crate) controls: Mutex<Option<Arc<dyn Controls>>>,
     pub(crate) manner: Mutex<Manner>,
+    /// What the next batches are refused with, from the end.
+    pub(crate) refusals: Mutex<Vec<ErrorCode>>,
     /// With the answer that is held back, if there is one.
     unanswered: Mutex<Vec<(AckSender, Option<Produced>)>>,
 }
 
 impl Played {
     pub(crate) fn new(node: NodeId, logs: Arc<Logs>) -> Arc<Self> {
-        let (controls, manner, unanswered) = <(Mutex<_>, Mutex<_>, Mutex<_>)>::default();
-        Arc::new(Self { node, logs, controls, manner, unanswered })
+        let (controls, manner) = <(Mutex<_>, Mutex<_>)>::default();
+        let (refusals, unanswered) = <(Mutex<_>, Mutex<_>)>::default();
+        Arc::new(Self { node, logs, controls, manner, refusals, unanswered })
     }
 
     pub(crate) fn unanswered(&self) -> usize {
@@ -178,6 +181,9 @@ impl Played {
 #[async_trait]
 impl PartitionStore for Played {
     async fn produce(&self, id: TopicPartition, batch: BytesMut) -> Result<Ack, StoreError> {
+        if let Some(code) = self.refusals.lock().pop() {
+            return Err(code.into());
+        }
         let mut unanswered = self.unanswered.lock();
         let manner = *self.manner.lock();
         let appended = match manner {

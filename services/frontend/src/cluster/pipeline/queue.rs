@@ -10,7 +10,7 @@ use tidelog_format::batch;
 use tidelog_model::{ErrorCode, ProducerEpoch, ProducerId};
 use tidelog_peer::{AckSender, Produced, StoreError};
 
-use crate::cluster::attempts::is_elsewhere;
+use crate::cluster::attempts::is_not_led_here;
 
 /// One start of an idempotent producer.
 type Producer = (ProducerId, ProducerEpoch);
@@ -131,7 +131,7 @@ impl<R> Queue<R> {
     fn judge(&self, i: usize, code: ErrorCode) -> Verdict {
         let entry = &self.entries[i];
         match code {
-            code if is_elsewhere(code) => Verdict::Again,
+            code if is_not_led_here(code) => Verdict::Again,
             // The gap is that of a batch in front, which is sent again before this one.
             ErrorCode::OutOfOrderSequence | ErrorCode::UnknownProducerId if self.follows(i) => Verdict::Again,
             code if !code.is_retryable() => Verdict::Tell,
