@@ -135,7 +135,9 @@ fn a_thousand_stalled_consumers_take_bounded_memory_and_leave_others_alone() {
     runtime.block_on(live).expect("the others go on");
     let resident = resident_bytes(&server);
     assert!(resident < RESIDENT_BYTES_MAX, "{} MiB are resident", resident >> 20);
-    assert_eq!(metric(&server, "tidelog_frontend_streams ") / 1000, 1, "all of them are still served");
+    // A subscription that holds room others wait for may be ended; nobody's connection is.
+    let connections = metric(&server, "tidelog_frontend_connections ");
+    assert!(connections >= (CROWDED + QUIC + TCP) as u64, "{connections} connections are left");
     // They go, and the server with them, without a word.
     runtime.block_on(async { drop(stalled) });
     until(LIVE_WITHIN, "the stalled consumers are gone", || {
