@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use tidelog_model::{DirectoryId, LeaderEpoch, NodeId, Offset};
-use tidelog_replica::Record;
+use tidelog_meta::{Drain, Leader, Partition, Topic};
+use tidelog_model::{DirectoryId, LeaderEpoch, NodeId, Offset, PartitionId, TopicId, TopicPartition};
+use tidelog_replica::{Instance, Record, ReplicaId};
 
 use crate::agenda::Micros;
 use crate::bucket::RootId;
@@ -19,6 +20,10 @@ pub(crate) enum Key {
     Node(NodeId),
     /// A node's leased entry.
     Live(NodeId),
+    /// What an operator wants of a node.
+    Drain(NodeId),
+    /// Each partition is the only one of its topic.
+    Topic(usize),
     Partition(usize),
     Pointer(usize),
 }
@@ -28,7 +33,9 @@ pub(crate) enum Value {
     Controller { node: NodeId, boot: u64 },
     Node { directory: DirectoryId, boot: u64 },
     Live { directory: DirectoryId, boot: u64 },
-    Partition(Record),
+    Drain(Drain),
+    Topic(Topic),
+    Partition(Partition),
     Pointer(Pointer),
 }
 
@@ -38,6 +45,35 @@ pub(crate) struct Pointer {
     pub(crate) root: RootId,
     pub(crate) epoch: LeaderEpoch,
     pub(crate) tiered_end: Offset,
+}
+
+/// The name that everyone else has for a partition.
+pub(crate) fn partition_id(partition: usize) -> TopicPartition {
+    TopicPartition::new(TopicId::from_bytes([partition as u8 + 1; 16]), PartitionId(0))
+}
+
+/// The partition of a name.
+pub(crate) fn partition_number(id: TopicPartition) -> usize {
+    usize::from(id.topic.0.as_bytes()[0]) - 1
+}
+
+/// What a replica needs to know of a partition's record.
+pub(crate) fn record_of(partition: &Partition) -> Record {
+    Record {
+        epoch: partition.epoch,
+        leader: partition.leader.map(instance_of),
+        replicas: partition.replicas.clone(),
+        isr: partition.isr.iter().map(|member| replica_of(*member)).collect(),
+        unclean_epoch: partition.unclean_epoch,
+    }
+}
+
+pub(crate) fn instance_of(leader: Leader) -> Instance {
+    Instance { replica: replica_of(leader.replica()), boot: leader.boot }
+}
+
+fn replica_of(member: tidelog_meta::Replica) -> ReplicaId {
+    ReplicaId { node: member.node, directory: member.directory }
 }
 
 pub(crate) type Revision = u64;
@@ -127,11 +163,36 @@ impl Metadata {
     }
 
     /// A partition's record, which exists from the beginning.
-    pub(crate) fn partition(&self, partition: usize) -> &Record {
+    pub(crate) fn partition(&self, partition: usize) -> &Partition {
         match self.keys.get(&Key::Partition(partition)) {
             Some(Stored { value: Value::Partition(record), .. }) => record,
             _ => unreachable!("every partition has its record from the beginning"),
         }
+    }
+
+    /// A partition's topic, which exists from the beginning.
+    pub(crate) fn topic(&self, partition: usize) -> &Topic {
+        match self.keys.get(&Key::Topic(partition)) {
+            Some(Stored { value: Value::Topic(topic), .. }) => topic,
+            _ => unreachable!("every partition has its topic from the beginning"),
+        }
+    }
+
+    /// How many disks an acknowledged record is on at the least. A replication factor that was raised
+    /// counts from when the replicas are there: until then its leader need not know of it.
+    pub(crate) fn floor(&self, partition: usize) -> usize {
+        let (record, topic) = (self.partition(partition), self.topic(partition));
+        let settled = record.replicas.len().saturating_sub(record.adding.len()) as u32;
+        let had = Topic { replication_factor: topic.replication_factor.min(settled), ..topic.clone() };
+        record.isr_floor(&had)
+    }
+
+    /// The nodes that operators want spared.
+    pub(crate) fn drained(&self) -> impl Iterator<Item = NodeId> {
+        self.keys.keys().filter_map(|key| match key {
+            Key::Drain(node) => Some(*node),
+            _ => None,
+        })
     }
 
     pub(crate) fn partition_revision(&self, partition: usize) -> Revision {
