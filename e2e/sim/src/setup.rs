@@ -108,8 +108,13 @@ impl Setup {
     /// A world in fine weather whose leaders change all the time and whose disks take theirs.
     fn churn(&mut self, rng: &mut Rng) {
         self.plan = plan::churn(rng, self.partitions.len());
-        self.weather = Weather::CALM;
+        // Some are far away: leaders are ahead of their successors, and have to be cut.
+        self.weather = Weather { delay_max: rng.between(2, 40) * MS, ..Weather::CALM };
         self.tier_pause_max = None;
+        // Short leases, and so short waits after promotions: what was cut is written anew while the syncs
+        // from before are still being reported.
+        self.config.read_lease = Duration::from_millis(rng.between(10, 60));
+        self.config.promotion_wait = self.config.read_lease * 6 / 5;
         self.controller.report_wait = Duration::from_millis(rng.between(5, 30));
         self.controller.hand_over_wait = Duration::from_millis(rng.between(1, 30));
         self.controller.prefer_every = Duration::from_millis(rng.between(1, 100));

@@ -246,12 +246,16 @@ impl World {
         let partitions = 0..self.setup.partitions.len();
         self.acknowledged_ends =
             partitions.map(|partition| self.ledger.acknowledged_end(partition)).collect();
-        for node in self.metadata.drained().collect::<Vec<_>>() {
-            self.metadata.force(Key::Drain(node), None);
-        }
-        self.metadata_changed();
         for client in &mut self.clients {
             client.well = 0;
+        }
+    }
+
+    /// No node is spared any more, whatever orders were still on their way.
+    pub(super) fn undrain_all(&mut self) {
+        for node in self.metadata.drained().collect::<Vec<_>>() {
+            self.metadata.force(Key::Drain(node), None);
+            self.metadata_changed();
         }
     }
 

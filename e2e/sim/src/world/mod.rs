@@ -192,6 +192,7 @@ impl World {
             if !self.steps.is_multiple_of(LOOK_EVERY_STEPS) {
                 continue;
             }
+            self.undrain_all();
             let missing = self.not_well();
             match missing {
                 None => return,
