@@ -8,7 +8,7 @@ use tidelog_meta::{Drain, Leader, Partition, Topic};
 use tidelog_model::{DirectoryId, LeaderEpoch, NodeId, Offset, PartitionId, TopicId, TopicPartition};
 use tidelog_replica::{Instance, Record, ReplicaId};
 
-use crate::agenda::Micros;
+use crate::agenda::{Micros, SECOND};
 use crate::bucket::RootId;
 use crate::disk::Disk;
 
@@ -146,12 +146,26 @@ pub(crate) struct Metadata {
     leases: BTreeMap<LeaseId, Micros>,
     history: Vec<Change>,
     lease_ttl: Micros,
+    now: Micros,
+    /// The least replication factor that somebody may still go by, and until when.
+    factors_before: BTreeMap<usize, (Micros, u32)>,
 }
+
+/// After this, everyone who can do something has heard of a new replication factor.
+const FACTOR_HEARD: Micros = 10 * SECOND;
 
 impl Metadata {
     pub(crate) fn new(lease_ttl: Micros) -> Self {
         let (keys, leases) = (BTreeMap::new(), BTreeMap::new());
-        Self { revision: 1, keys, leases, history: Vec::new(), lease_ttl }
+        Self {
+            revision: 1,
+            keys,
+            leases,
+            history: Vec::new(),
+            lease_ttl,
+            now: 0,
+            factors_before: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn revision(&self) -> Revision {
@@ -178,13 +192,19 @@ impl Metadata {
         }
     }
 
-    /// How many disks an acknowledged record is on at the least. A replication factor that was raised
-    /// counts from when the replicas are there: until then its leader need not know of it.
+    /// How many disks an acknowledged record is on at the least. Nothing compares the topic: whoever has not
+    /// heard of another replication factor goes by the one before, and a factor that was raised counts from
+    /// when the replicas are there.
     pub(crate) fn floor(&self, partition: usize) -> usize {
         let (record, topic) = (self.partition(partition), self.topic(partition));
         let settled = record.replicas.len().saturating_sub(record.adding.len()) as u32;
-        let had = Topic { replication_factor: topic.replication_factor.min(settled), ..topic.clone() };
-        record.isr_floor(&had)
+        let before = self.factors_before.get(&partition).filter(|(until, _)| self.now < *until);
+        let factor = before.map_or(u32::MAX, |(_, factor)| *factor).min(topic.replication_factor);
+        let factor = factor.min(settled);
+        if factor == topic.replication_factor {
+            return record.isr_floor(topic);
+        }
+        record.isr_floor(&Topic { replication_factor: factor, ..topic.clone() })
     }
 
     /// The nodes that operators want spared.
@@ -263,6 +283,12 @@ impl Metadata {
 
     fn put(&mut self, key: Key, value: Option<Value>, lease: Option<LeaseId>) {
         let revision = self.revision;
+        if let (Key::Topic(partition), true) = (key, self.keys.contains_key(&key)) {
+            let factor = self.topic(partition).replication_factor;
+            let before = self.factors_before.get(&partition).filter(|(until, _)| self.now < *until);
+            let least = before.map_or(factor, |(_, before)| factor.min(*before));
+            self.factors_before.insert(partition, (self.now + FACTOR_HEARD, least));
+        }
         match value.clone() {
             Some(value) => drop(self.keys.insert(key, Stored { value, revision, lease })),
             None => drop(self.keys.remove(&key)),
@@ -281,6 +307,7 @@ impl Metadata {
 
     /// Deletes what was bound to leases that ended.
     pub(crate) fn expire(&mut self, now: Micros) {
+        self.now = now;
         let ended: Vec<LeaseId> =
             self.leases.iter().filter(|(_, ends)| **ends <= now).map(|(lease, _)| *lease).collect();
         for lease in ended {

@@ -375,6 +375,8 @@ impl World {
         let directory: DirectoryId = self.new_directory();
         let disk = disk.unwrap_or_else(|| crate::disk::Disk::new(directory, partitions));
         let lost = std::mem::replace(&mut self.nodes[node].disk, disk);
+        // No copy of the lost one comes back: others may have been lost by then, as it seemed lost.
+        self.nodes[node].older = None;
         self.ledger.disk_lost(lost);
         for partition in 0..partitions {
             self.ledger.disk_changed(partition);

@@ -6,6 +6,7 @@
 
 mod passes;
 mod unclean;
+mod vouching;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tidelog_meta::{Event, Image, Live};
 use tidelog_model::{NodeId, TopicPartition};
 use tidelog_peer::{HandOver, PartitionBytes, Pong};
 
+use self::vouching::Seen;
 use crate::Options;
 use crate::health::{Health, Standing};
 use crate::plan::leadership::Move;
@@ -63,6 +65,8 @@ pub struct Term {
     /// Partitions whose leader gave up and is leader again, and until when that has to do: one that
     /// gives up again and again causes few elections.
     cooling: BTreeMap<TopicPartition, Duration>,
+    /// Reassignments under way.
+    moving: BTreeMap<TopicPartition, Seen>,
     /// When to plan next.
     pass_at: Option<Duration>,
     due: Due,
@@ -91,6 +95,7 @@ impl Term {
             busy: BTreeSet::new(),
             patience: BTreeMap::new(),
             cooling: BTreeMap::new(),
+            moving: BTreeMap::new(),
             pass_at: Some(Duration::ZERO),
             due: Due { balance: options.balance_every, ..Due::default() },
             stale: false,
@@ -250,3 +255,6 @@ impl Term {
         self.view.sizes.retain(|partition, _| image.partitions.contains_key(partition));
     }
 }
+
+#[cfg(test)]
+mod tests;

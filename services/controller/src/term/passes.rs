@@ -26,6 +26,7 @@ impl Term {
     /// Plans. What comes out is to be begun now.
     pub fn pass(&mut self, now: Duration) -> Vec<Errand> {
         self.pass_at = None;
+        self.vouch();
         let mut busy = self.busy.clone();
         busy.extend(self.patience.keys().chain(self.cooling.keys()));
         let mut allowed = Allowed::default();
