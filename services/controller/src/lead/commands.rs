@@ -73,7 +73,9 @@ impl Lead {
     fn replication_factor(&self, topic: TopicId, replicas: u32) -> Result<Vec<Txn>, Refusal> {
         let record = orders::replication_factor(&self.term.world(), topic, replicas)?;
         let key = keys::topic(topic);
-        Ok(vec![Txn::new().when_unchanged(&key, self.term.image().topics[&topic].revision).put(&key, &record)])
+        Ok(vec![
+            Txn::new().when_unchanged(&key, self.term.image().topics[&topic].revision).put(&key, &record),
+        ])
     }
 
     fn rebalance(&mut self) -> u32 {

@@ -23,7 +23,9 @@ impl Lead {
             controller: self.context.node,
             nodes: narrow(nodes.len()),
             nodes_not_up: narrow(nodes.iter().filter(|node| node.state != NodeState::Up).count()),
-            topics: narrow(self.term.image().topics.values().filter(|held| held.value.deleted.is_none()).count()),
+            topics: narrow(
+                self.term.image().topics.values().filter(|held| held.value.deleted.is_none()).count(),
+            ),
             partitions: 0,
             offline: 0,
             below_floor: 0,
@@ -87,10 +89,11 @@ impl Lead {
             stated => stated.min(PARTITIONS_PER_PAGE_MAX),
         };
         let world = self.term.world();
-        let mut wanted = self.term.image().current_between(range_of(query)).filter_map(|(id, held, topic)| {
-            let state = partition_state(&world, id, &held.value, topic);
-            (!query.problems_only || state.is_problem()).then_some((id, held, topic, state))
-        });
+        let mut wanted =
+            self.term.image().current_between(range_of(query)).filter_map(|(id, held, topic)| {
+                let state = partition_state(&world, id, &held.value, topic);
+                (!query.problems_only || state.is_problem()).then_some((id, held, topic, state))
+            });
         let items = wanted
             .by_ref()
             .take(limit)

@@ -5,6 +5,7 @@ use tidelog_controller::orders;
 use tidelog_controller::term::Term;
 use tidelog_meta::Drain;
 use tidelog_model::{NodeId, TimestampMs};
+use tidelog_peer::Reassignment;
 
 use super::super::World;
 use super::super::node::Call;
@@ -77,7 +78,7 @@ impl World {
     }
 
     fn order_replicas(&mut self, partition: usize, nodes: &[NodeId]) {
-        let moves = [(partition_id(partition), nodes.to_vec())];
+        let moves = [Reassignment { partition: partition_id(partition), replicas: nodes.to_vec() }];
         for node in self.seats() {
             let Some((seat, now)) = self.active(node) else { continue };
             let changes = orders::reassignments(&seat.term.world(), seat.term.busy(), &moves);
