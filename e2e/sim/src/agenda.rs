@@ -21,7 +21,8 @@ pub(crate) struct Agenda<E> {
 struct Item<E> {
     at: Micros,
     number: u64,
-    event: E,
+    /// Events are large, and a heap moves its items about.
+    event: Box<E>,
 }
 
 impl<E> Agenda<E> {
@@ -35,7 +36,7 @@ impl<E> Agenda<E> {
 
     pub(crate) fn at(&mut self, at: Micros, event: E) {
         self.set += 1;
-        self.heap.push(Item { at: at.max(self.now), number: self.set, event });
+        self.heap.push(Item { at: at.max(self.now), number: self.set, event: Box::new(event) });
     }
 
     pub(crate) fn after(&mut self, span: Micros, event: E) {
@@ -46,7 +47,7 @@ impl<E> Agenda<E> {
     pub(crate) fn next(&mut self) -> Option<E> {
         let item = self.heap.pop()?;
         self.now = item.at;
-        Some(item.event)
+        Some(*item.event)
     }
 }
 

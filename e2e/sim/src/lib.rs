@@ -1,6 +1,6 @@
-//! A seeded simulator: the real replication state machine (`tidelog-replica`) in a world that does its
-//! worst, on one thread, in virtual time; an observer that sees everything judges the promises of
-//! `docs/architecture.md` after every step.
+//! A seeded simulator: the real replication state machine (`tidelog-replica`) and the real decisions of
+//! the controller (`tidelog-controller`) in a world that does its worst, on one thread, in virtual time; an
+//! observer that sees everything judges the promises of `docs/architecture.md` after every step.
 //!
 //! A seed names a run for ever: the size of the world, its weather and clocks, and a plan of faults. A run
 //! that breaks a promise is repeated with fewer faults for as long as it still breaks the same one.

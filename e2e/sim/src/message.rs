@@ -1,6 +1,7 @@
 //! Everything that travels.
 
-use tidelog_model::{DirectoryId, LeaderEpoch, Offset};
+use tidelog_model::{Offset, TopicPartition};
+use tidelog_peer::{HandOver, LogReports, Pong};
 use tidelog_replica::{Ack, Lead, Pushed, Refusal};
 
 use crate::log::{Batch, Origin};
@@ -12,13 +13,51 @@ pub(crate) struct CallId(pub u64);
 
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
-    Peer { partition: usize, peer: Peer },
-    Ask { call: CallId, request: Request },
-    Answer { call: CallId, response: Response },
-    Ping { round: u64 },
-    Pong { round: u64, pong: Pong },
-    Client { call: CallId, partition: usize, request: ClientRequest },
-    Reply { call: CallId, reply: Reply },
+    Peer {
+        partition: usize,
+        peer: Peer,
+    },
+    Ask {
+        call: CallId,
+        request: Request,
+    },
+    Answer {
+        call: CallId,
+        response: Response,
+    },
+    Ping {
+        round: u64,
+    },
+    Pong {
+        round: u64,
+        pong: Pong,
+    },
+    /// How far do the logs of these reach?
+    Report {
+        call: CallId,
+        partitions: Vec<TopicPartition>,
+    },
+    Reports {
+        call: CallId,
+        reports: LogReports,
+    },
+    HandOver {
+        call: CallId,
+        token: u64,
+        requests: Vec<HandOver>,
+    },
+    HandedOver {
+        call: CallId,
+    },
+    Client {
+        call: CallId,
+        partition: usize,
+        request: ClientRequest,
+    },
+    Reply {
+        call: CallId,
+        reply: Reply,
+    },
 }
 
 /// What replicas say to each other. A pushed span brings its bytes.
@@ -28,22 +67,6 @@ pub(crate) enum Peer {
     Pushed(Pushed, Option<Batch>),
     Ack(Ack),
     Refusal(Refusal),
-}
-
-/// What a store tells the controller.
-#[derive(Clone, Debug)]
-pub(crate) struct Pong {
-    pub(crate) directory: DirectoryId,
-    pub(crate) boot: u64,
-    pub(crate) partitions: Vec<Report>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Report {
-    pub(crate) last_epoch: LeaderEpoch,
-    pub(crate) log_end: Offset,
-    /// The epoch that this store leads by the record and has given up.
-    pub(crate) resigned: Option<LeaderEpoch>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use tidelog_model::{DirectoryId, LeaderEpoch, NodeId, Offset};
-use tidelog_replica::Record;
+use tidelog_meta::{Drain, Leader, Partition, Topic};
+use tidelog_model::{DirectoryId, LeaderEpoch, NodeId, Offset, PartitionId, TopicId, TopicPartition};
+use tidelog_replica::{Instance, Record, ReplicaId};
 
-use crate::agenda::Micros;
+use crate::agenda::{Micros, SECOND};
 use crate::bucket::RootId;
 use crate::disk::Disk;
 
@@ -19,6 +20,10 @@ pub(crate) enum Key {
     Node(NodeId),
     /// A node's leased entry.
     Live(NodeId),
+    /// What an operator wants of a node.
+    Drain(NodeId),
+    /// Each partition is the only one of its topic.
+    Topic(usize),
     Partition(usize),
     Pointer(usize),
 }
@@ -28,7 +33,9 @@ pub(crate) enum Value {
     Controller { node: NodeId, boot: u64 },
     Node { directory: DirectoryId, boot: u64 },
     Live { directory: DirectoryId, boot: u64 },
-    Partition(Record),
+    Drain(Drain),
+    Topic(Topic),
+    Partition(Partition),
     Pointer(Pointer),
 }
 
@@ -38,6 +45,35 @@ pub(crate) struct Pointer {
     pub(crate) root: RootId,
     pub(crate) epoch: LeaderEpoch,
     pub(crate) tiered_end: Offset,
+}
+
+/// The name that everyone else has for a partition.
+pub(crate) fn partition_id(partition: usize) -> TopicPartition {
+    TopicPartition::new(TopicId::from_bytes([partition as u8 + 1; 16]), PartitionId(0))
+}
+
+/// The partition of a name.
+pub(crate) fn partition_number(id: TopicPartition) -> usize {
+    usize::from(id.topic.0.as_bytes()[0]) - 1
+}
+
+/// What a replica needs to know of a partition's record.
+pub(crate) fn record_of(partition: &Partition) -> Record {
+    Record {
+        epoch: partition.epoch,
+        leader: partition.leader.map(instance_of),
+        replicas: partition.replicas.clone(),
+        isr: partition.isr.iter().map(|member| replica_of(*member)).collect(),
+        unclean_epoch: partition.unclean_epoch,
+    }
+}
+
+pub(crate) fn instance_of(leader: Leader) -> Instance {
+    Instance { replica: replica_of(leader.replica()), boot: leader.boot }
+}
+
+fn replica_of(member: tidelog_meta::Replica) -> ReplicaId {
+    ReplicaId { node: member.node, directory: member.directory }
 }
 
 pub(crate) type Revision = u64;
@@ -110,12 +146,26 @@ pub(crate) struct Metadata {
     leases: BTreeMap<LeaseId, Micros>,
     history: Vec<Change>,
     lease_ttl: Micros,
+    now: Micros,
+    /// The least replication factor that somebody may still go by, and until when.
+    factors_before: BTreeMap<usize, (Micros, u32)>,
 }
+
+/// After this, everyone who can do something has heard of a new replication factor.
+const FACTOR_HEARD: Micros = 10 * SECOND;
 
 impl Metadata {
     pub(crate) fn new(lease_ttl: Micros) -> Self {
         let (keys, leases) = (BTreeMap::new(), BTreeMap::new());
-        Self { revision: 1, keys, leases, history: Vec::new(), lease_ttl }
+        Self {
+            revision: 1,
+            keys,
+            leases,
+            history: Vec::new(),
+            lease_ttl,
+            now: 0,
+            factors_before: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn revision(&self) -> Revision {
@@ -127,11 +177,42 @@ impl Metadata {
     }
 
     /// A partition's record, which exists from the beginning.
-    pub(crate) fn partition(&self, partition: usize) -> &Record {
+    pub(crate) fn partition(&self, partition: usize) -> &Partition {
         match self.keys.get(&Key::Partition(partition)) {
             Some(Stored { value: Value::Partition(record), .. }) => record,
             _ => unreachable!("every partition has its record from the beginning"),
         }
+    }
+
+    /// A partition's topic, which exists from the beginning.
+    pub(crate) fn topic(&self, partition: usize) -> &Topic {
+        match self.keys.get(&Key::Topic(partition)) {
+            Some(Stored { value: Value::Topic(topic), .. }) => topic,
+            _ => unreachable!("every partition has its topic from the beginning"),
+        }
+    }
+
+    /// How many disks an acknowledged record is on at the least. Nothing compares the topic: whoever has not
+    /// heard of another replication factor goes by the one before, and a factor that was raised counts from
+    /// when the replicas are there.
+    pub(crate) fn floor(&self, partition: usize) -> usize {
+        let (record, topic) = (self.partition(partition), self.topic(partition));
+        let settled = record.replicas.len().saturating_sub(record.adding.len()) as u32;
+        let before = self.factors_before.get(&partition).filter(|(until, _)| self.now < *until);
+        let factor = before.map_or(u32::MAX, |(_, factor)| *factor).min(topic.replication_factor);
+        let factor = factor.min(settled);
+        if factor == topic.replication_factor {
+            return record.isr_floor(topic);
+        }
+        record.isr_floor(&Topic { replication_factor: factor, ..topic.clone() })
+    }
+
+    /// The nodes that operators want spared.
+    pub(crate) fn drained(&self) -> impl Iterator<Item = NodeId> {
+        self.keys.keys().filter_map(|key| match key {
+            Key::Drain(node) => Some(*node),
+            _ => None,
+        })
     }
 
     pub(crate) fn partition_revision(&self, partition: usize) -> Revision {
@@ -202,6 +283,12 @@ impl Metadata {
 
     fn put(&mut self, key: Key, value: Option<Value>, lease: Option<LeaseId>) {
         let revision = self.revision;
+        if let (Key::Topic(partition), true) = (key, self.keys.contains_key(&key)) {
+            let factor = self.topic(partition).replication_factor;
+            let before = self.factors_before.get(&partition).filter(|(until, _)| self.now < *until);
+            let least = before.map_or(factor, |(_, before)| factor.min(*before));
+            self.factors_before.insert(partition, (self.now + FACTOR_HEARD, least));
+        }
         match value.clone() {
             Some(value) => drop(self.keys.insert(key, Stored { value, revision, lease })),
             None => drop(self.keys.remove(&key)),
@@ -220,6 +307,7 @@ impl Metadata {
 
     /// Deletes what was bound to leases that ended.
     pub(crate) fn expire(&mut self, now: Micros) {
+        self.now = now;
         let ended: Vec<LeaseId> =
             self.leases.iter().filter(|(_, ends)| **ends <= now).map(|(lease, _)| *lease).collect();
         for lease in ended {

@@ -82,12 +82,22 @@ pub enum Kind {
     },
     /// The controller's key is deleted while it goes on to believe in it.
     Usurp,
-    /// The controller moves a leadership for no reason.
+    /// An operator prefers another leader.
     Move {
         partition: usize,
     },
-    /// A leader is cut off from all stores and from the metadata, but not from its clients, while the
-    /// controller moves its leadership: it does not know, and goes on to answer.
+    /// An operator wants a node to lead nothing, or to hold nothing.
+    Drain {
+        node: usize,
+        decommission: bool,
+    },
+    /// An operator wants another number of replicas.
+    Replication {
+        partition: usize,
+        replicas: u32,
+    },
+    /// A leader is cut off from all stores and from the metadata, but not from its clients, and everyone
+    /// else finds its port shut: it does not know, and goes on to answer while another is elected.
     Oust {
         partition: usize,
     },
@@ -95,7 +105,7 @@ pub enum Kind {
     Resign {
         node: usize,
     },
-    /// A replica moves to another node.
+    /// An operator moves the replicas to other nodes.
     Reassign {
         partition: usize,
     },
@@ -113,6 +123,7 @@ impl Kind {
             Self::LocalLost { partition, .. }
             | Self::Move { partition }
             | Self::Oust { partition }
+            | Self::Replication { partition, .. }
             | Self::Reassign { partition } => Some(*partition),
             _ => None,
         }
@@ -156,7 +167,7 @@ pub(crate) fn churn(rng: &mut Rng, partitions: usize) -> Vec<Fault> {
     faults
 }
 
-const KINDS: usize = 24;
+const KINDS: usize = 26;
 
 fn kind_of(number: usize, rng: &mut Rng, nodes: usize, partitions: usize) -> Kind {
     let node = rng.index(nodes);
@@ -188,6 +199,8 @@ fn kind_of(number: usize, rng: &mut Rng, nodes: usize, partitions: usize) -> Kin
         20 => Kind::Resign { node },
         21 => Kind::Reassign { partition },
         22 => Kind::Oust { partition },
+        23 => Kind::Drain { node, decommission: rng.chance(500) },
+        24 => Kind::Replication { partition, replicas: rng.between(1, nodes as u64) as u32 },
         _ => Kind::Rumour { node, about: other },
     }
 }

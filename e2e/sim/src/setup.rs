@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tidelog_model::NodeId;
+use tidelog_controller::Options;
+use tidelog_meta::Topic;
+use tidelog_model::{NodeId, TimestampMs, TopicConfig};
 use tidelog_replica::{Config, Faults};
 
 use crate::agenda::{MS, Micros};
@@ -22,8 +24,9 @@ pub struct Setup {
     pub partitions: Vec<PartitionSetup>,
     pub weather: Weather,
     pub lease_ttl: Micros,
-    /// How long the controller waits for reports before it elects.
-    pub collect: Micros,
+    pub controller: Options,
+    /// Stores, in a thousand, that do not answer what a controller asks before it decides.
+    pub deaf: u64,
     /// How long a process waits for an answer of the metadata store.
     pub patience: Micros,
     /// Longest sync of a healthy disk.
@@ -47,7 +50,19 @@ pub struct Setup {
 #[derive(Clone, Debug)]
 pub struct PartitionSetup {
     pub replicas: Vec<NodeId>,
-    pub floor: usize,
+    /// Whether one replica is enough to acknowledge, however many there are.
+    pub one_is_enough: bool,
+}
+
+impl PartitionSetup {
+    /// The topic whose only partition it is.
+    pub(crate) fn topic(&self, number: usize) -> Topic {
+        let name = format!("topic-{number}").parse().expect("a letter, a number and a dash are a name");
+        let topic = Topic::new(name, 1, &TopicConfig::default(), TimestampMs(0));
+        let one = ("min.insync.replicas".to_owned(), "1".to_owned());
+        let config = self.one_is_enough.then_some(one).into_iter().collect();
+        Topic { replication_factor: self.replicas.len() as u32, config, ..topic }
+    }
 }
 
 /// Clocks' rates differ by at most twice this. The protocol allows a tenth.
@@ -68,7 +83,8 @@ impl Setup {
             nodes,
             weather,
             lease_ttl: rng.between(800, 3_000) * MS,
-            collect: rng.between(10, 300) * MS,
+            controller: controller(&mut rng),
+            deaf: if rng.chance(500) { rng.below(500) } else { 0 },
             patience: rng.between(80, 900) * MS,
             sync_max: if rng.chance(500) { 2 * MS } else { rng.between(2, 60) * MS },
             late_completions: if rng.chance(600) { rng.between(20, 600) } else { 0 },
@@ -92,9 +108,16 @@ impl Setup {
     /// A world in fine weather whose leaders change all the time and whose disks take theirs.
     fn churn(&mut self, rng: &mut Rng) {
         self.plan = plan::churn(rng, self.partitions.len());
-        self.weather = Weather::CALM;
+        // Some are far away: leaders are ahead of their successors, and have to be cut.
+        self.weather = Weather { delay_max: rng.between(2, 40) * MS, ..Weather::CALM };
         self.tier_pause_max = None;
-        self.collect = rng.between(5, 30) * MS;
+        // Short leases, and so short waits after promotions: what was cut is written anew while the syncs
+        // from before are still being reported.
+        self.config.read_lease = Duration::from_millis(rng.between(10, 60));
+        self.config.promotion_wait = self.config.read_lease * 6 / 5;
+        self.controller.report_wait = Duration::from_millis(rng.between(5, 30));
+        self.controller.hand_over_wait = Duration::from_millis(rng.between(1, 30));
+        self.controller.prefer_every = Duration::from_millis(rng.between(1, 100));
         self.sync_max = rng.between(5, 60) * MS;
         self.completion_delay_max = rng.between(20, 200) * MS;
         self.client_pause_max = rng.between(2, 10) * MS;
@@ -106,8 +129,25 @@ fn partition(rng: &mut Rng, nodes: usize) -> PartitionSetup {
     let first = rng.index(nodes);
     let count = if rng.chance(150) { rng.between(1, 2) } else { 3 } as usize;
     let replicas = (0..count).map(|at| NodeId(((first + at) % nodes) as u32)).collect();
-    let floor = if count >= 3 && rng.chance(900) { 2 } else { 1 };
-    PartitionSetup { replicas, floor }
+    PartitionSetup { replicas, one_is_enough: rng.chance(100) }
+}
+
+/// A controller in more of a hurry than a real one: what takes it minutes happens in seconds.
+fn controller(rng: &mut Rng) -> Options {
+    let some = |rng: &mut Rng, low, high| Duration::from_millis(rng.between(low, high));
+    let probation = some(rng, 50, 2_000);
+    Options {
+        heartbeat: some(rng, 50, 200),
+        misses: rng.between(2, 5) as u32,
+        report_wait: some(rng, 10, 300),
+        hand_over_wait: some(rng, 5, 500),
+        probation,
+        probation_max: probation * 4,
+        prefer_every: some(rng, 20, 5_000),
+        balance: rng.chance(500),
+        balance_every: some(rng, 100, 5_000),
+        ..Options::default()
+    }
 }
 
 /// The real defaults, or knobs so small that every bound is met.

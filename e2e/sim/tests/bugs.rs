@@ -1,9 +1,5 @@
 //! The test of the simulator: deliberate bugs of the state machine break a promise within the seeds that
 //! every change must pass.
-//!
-//! Of the switches that there are, `skip_generation_check` has no test here: it takes a completion from
-//! before a cut that arrives after the cut is synced and while what follows is not, and no seed has met
-//! that yet. The rule has its tests in `tidelog-replica`.
 
 use tidelog_replica::Faults;
 use tidelog_sim::{BUGS, Invariant, STEPS, Setup, run};
@@ -44,4 +40,5 @@ is_caught! {
     following_before_the_metadata_is_caught: follow_before_metadata;
     skipping_the_promotion_wait_is_caught: skip_promotion_wait;
     answering_latest_unconfirmed_is_caught: answer_unconfirmed;
+    counting_completions_from_before_a_cut_is_caught: skip_generation_check;
 }

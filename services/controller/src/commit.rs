@@ -24,18 +24,18 @@ const TXNS_AT_ONCE: usize = 8;
 
 /// What became of a set of changes.
 #[derive(Debug, Default)]
-pub(crate) struct Committed {
-    pub(crate) done: Vec<(Change, Revision)>,
+pub struct Committed {
+    pub done: Vec<(Change, Revision)>,
     /// The record is not the one that was planned from.
-    pub(crate) conflicts: Vec<TopicPartition>,
+    pub conflicts: Vec<TopicPartition>,
     /// The answer was lost: it has to be read back.
-    pub(crate) unknown: Vec<TopicPartition>,
+    pub unknown: Vec<TopicPartition>,
     /// Certainly not applied.
-    pub(crate) unavailable: Vec<TopicPartition>,
+    pub unavailable: Vec<TopicPartition>,
     /// Someone else is controller.
-    pub(crate) deposed: bool,
+    pub deposed: bool,
     /// Why it was unknown or unavailable.
-    pub(crate) error: Option<MetaError>,
+    pub error: Option<MetaError>,
 }
 
 /// Commits what can be. A conflict is narrowed down to the records that it is about.

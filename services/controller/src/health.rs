@@ -44,6 +44,8 @@ struct NodeHealth {
     /// It holds its lease.
     leased: bool,
     misses: u32,
+    /// How often this start has answered.
+    answers: u64,
     gone: bool,
     fit: bool,
     resigned: Vec<(TopicPartition, LeaderEpoch)>,
@@ -82,6 +84,7 @@ impl Health {
             boot: live.boot,
             leased: true,
             misses: 0,
+            answers: 0,
             gone: false,
             fit: true,
             resigned: Vec::new(),
@@ -99,6 +102,7 @@ impl Health {
                 boot: live.boot,
                 leased: true,
                 misses: 0,
+                answers: 0,
                 gone: false,
                 resigned: Vec::new(),
                 ..failed
@@ -126,6 +130,7 @@ impl Health {
             health.return_after_failure(now, &options);
         }
         health.misses = 0;
+        health.answers += 1;
         health.gone = false;
         health.fit = pong.fit;
         health.resigned = pong.resigned;
@@ -183,6 +188,11 @@ impl Health {
         } else {
             Standing::Good
         }
+    }
+
+    /// How often a start of a store has answered; `None` while another one is registered.
+    pub fn answers(&self, node: NodeId, boot: u64) -> Option<u64> {
+        self.nodes.get(&node).filter(|health| health.boot == boot).map(|health| health.answers)
     }
 
     /// Leaderships that stores have given up.

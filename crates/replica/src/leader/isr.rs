@@ -52,7 +52,13 @@ impl Leader {
                 self.peers[peer].committed = Some(member.directory);
             }
         }
-        self.peers.retain(|peer| peer.placed || peer.counts());
+        self.peers.retain(|peer| {
+            let stays = peer.placed || peer.counts();
+            if !stays {
+                self.spent = self.spent.max(peer.attempt);
+            }
+            stays
+        });
     }
 
     /// The follower on that node, made and asked to follow when it is new.
@@ -60,7 +66,7 @@ impl Leader {
         if let Some(at) = self.find(node) {
             return at;
         }
-        let mut peer = Peer::new(cx, node);
+        let mut peer = Peer::new(cx, node, self.spent);
         if node == cx.me.node() {
             // Another disk of this very node: it cannot answer while this one is in use.
             peer.unreachable(cx);

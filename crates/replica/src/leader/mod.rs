@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::event::Ticket;
 use crate::identity::{Instance, ReplicaId};
 use crate::log::Log;
-use crate::message::{Ack, Refusal, RefusalReason};
+use crate::message::{Ack, Attempt, Refusal, RefusalReason};
 use crate::record::Record;
 use crate::span::Place;
 use crate::time::Instant;
@@ -72,6 +72,9 @@ pub(crate) struct Leader {
     /// The high watermark stands still until here.
     acks_from: Instant,
     peers: Vec<Peer>,
+    /// The newest attempt to lead any replica that was removed: one that is added again may know it, and
+    /// ignores older ones.
+    spent: Attempt,
     own_lag: Lag,
     proposal: Option<Proposal>,
     /// Since when the record is being read back.
@@ -98,6 +101,7 @@ impl Leader {
             start,
             acks_from,
             peers: Vec::new(),
+            spent: Attempt::default(),
             own_lag: Lag::new(cx.now, start),
             proposal: None,
             reading: None,

@@ -94,7 +94,8 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(cx: &Cx<'_>, node: NodeId) -> Self {
+    /// A follower that is led after `spent` attempts, perhaps of another time as a replica.
+    pub(super) fn new(cx: &Cx<'_>, node: NodeId, spent: Attempt) -> Self {
         Self {
             node,
             directory: None,
@@ -102,7 +103,7 @@ impl Peer {
             committed: None,
             in_doubt: None,
             phase: Phase::Leading,
-            attempt: Attempt::default(),
+            attempt: spent,
             sent: Offset::ZERO,
             durable: None,
             owed: None,

@@ -239,3 +239,20 @@ fn a_member_that_the_record_no_longer_places_leaves() {
     assert_eq!(proposed(bench.read(moved)).unwrap().1, [1, 2]);
     assert_eq!(bench.replica.log_end(), Offset(0));
 }
+
+#[test]
+fn a_replica_that_is_removed_and_added_again_under_one_epoch_is_led_as_if_it_had_stayed() {
+    let mut bench = Bench::leading(&[1, 2]);
+    let lead_to_3 = |said: &[Action]| {
+        said.iter().rev().find_map(|action| match action {
+            Action::SendLead { to: NodeId(3), lead } => Some(lead.attempt),
+            _ => None,
+        })
+    };
+    let known = lead_to_3(&bench.pass_ms(5_000)).unwrap();
+    let mut without = record(1, 1, &[1, 2]);
+    without.replicas.pop();
+    bench.read(without);
+    let added = lead_to_3(bench.read(record(1, 1, &[1, 2]))).unwrap();
+    assert!(added > known, "{added:?} is older than {known:?}, which the replica may have answered");
+}

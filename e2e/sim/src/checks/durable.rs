@@ -1,7 +1,7 @@
 //! Invariant 1: an acknowledged record is durable, on every disk from which a leader could be elected.
 
+use tidelog_meta::Replica;
 use tidelog_model::Offset;
-use tidelog_replica::ReplicaId;
 
 use super::{Invariant, Ledger, Verdict, broken};
 use crate::disk::Disk;
@@ -14,7 +14,7 @@ fn holds(
     metadata: &Metadata,
     disks: &[&Disk],
     partition: usize,
-    member: ReplicaId,
+    member: Replica,
     batch: &Batch,
     tiered_end: Offset,
 ) -> Option<bool> {
@@ -46,7 +46,7 @@ impl Ledger {
         let tiered_end =
             metadata.pointer(partition).map(|(pointer, _)| pointer.tiered_end).unwrap_or_default();
         // A disk that is lost now may have acknowledged before.
-        let holds = |member: &&ReplicaId| {
+        let holds = |member: &&Replica| {
             let mut ever = disks.iter().copied().chain(&self.lost);
             ever.any(|disk| {
                 disk.directory == member.directory && disk.durable(partition).at(batch.base) == Some(batch)

@@ -11,6 +11,7 @@ mod retained;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
+use tidelog_meta::Partition;
 use tidelog_model::{LeaderEpoch, Offset};
 use tidelog_replica::{Alarm, Instance};
 
@@ -41,6 +42,9 @@ pub enum Invariant {
     LeaderIsOfTheRecord,
     /// 6: the ISR never shrinks below the floor.
     IsrKeepsTheFloor,
+    /// The controller's records: who leads was in sync, the ISR grows by its leader only, nobody is removed
+    /// before those who come are in sync, and no decision has to be held back.
+    RecordKeepsRules,
     /// 8: readers see committed records only, in order, without gaps.
     ReadersSeeCommitted,
     /// 8: the high watermark of one observer never goes back.
@@ -98,6 +102,7 @@ struct Promises {
     refused: BTreeSet<u32>,
     leaders: BTreeMap<LeaderEpoch, Instance>,
     isr_size: usize,
+    record: Partition,
     /// Each observer's high watermark: a process's is its own.
     watermarks: BTreeMap<(usize, u64), Offset>,
     /// The partition's revision in the metadata store and its pointer's, as last judged.
@@ -134,19 +139,14 @@ impl Ledger {
     }
 
     /// What has to be judged because this step changed it.
-    pub(crate) fn after_step(
-        &mut self,
-        metadata: &Metadata,
-        disks: &[&Disk],
-        bucket: &Bucket,
-        floors: &[usize],
-    ) -> Verdict {
+    pub(crate) fn after_step(&mut self, metadata: &Metadata, disks: &[&Disk], bucket: &Bucket) -> Verdict {
         let changed = metadata.revision() != self.seen;
         self.seen = metadata.revision();
-        for (number, floor) in floors.iter().enumerate() {
+        for number in 0..self.partitions.len() {
             if changed {
                 self.leaders_are_named_once(number, metadata)?;
-                self.isr_keeps_the_floor(number, *floor, metadata)?;
+                self.isr_keeps_the_floor(number, metadata.floor(number), metadata)?;
+                self.record_keeps_rules(number, metadata)?;
                 self.bucket_agrees(number, metadata, bucket)?;
             }
             let record = metadata.partition_revision(number);

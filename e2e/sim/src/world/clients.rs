@@ -128,7 +128,7 @@ impl World {
     fn choose_node(&mut self, client: usize) -> usize {
         let this = &self.clients[client];
         let record = self.metadata.partition(this.partition);
-        let leader = record.leader.map(|leader| leader.node().0 as usize);
+        let leader = record.leader.map(|leader| leader.node.0 as usize);
         let wanders = if matches!(this.kind, Kind::Consumer { .. }) { 500 } else { 200 };
         let anyone = self.rng.index(self.nodes.len());
         if self.rng.chance(wanders) { anyone } else { leader.unwrap_or(anyone) }

@@ -1,9 +1,9 @@
 //! Makes things go wrong as planned, and right again.
 
+use tidelog_meta::Replica;
 use tidelog_model::{NodeId, Offset};
-use tidelog_replica::{Event as Input, Record, ReplicaId, Role};
+use tidelog_replica::{Event as Input, Role};
 
-use super::controller::REPLICAS_MAX;
 use super::node::NodeEvent;
 use super::{Event, World};
 use crate::agenda::{MS, Micros};
@@ -19,7 +19,7 @@ pub(super) struct Troubles {
     pub late_requests: bool,
     pub outage: bool,
     /// A leader that is cut off from all but its clients.
-    ousted: Option<usize>,
+    pub ousted: Option<usize>,
     /// All faults are over.
     healed: bool,
 }
@@ -62,7 +62,9 @@ impl World {
             Kind::BrokenWatch { .. } => {}
             Kind::LateWatch { node } => self.nodes[node].late_watch = true,
             Kind::Usurp => self.usurp(),
-            Kind::Move { partition } => self.ask_to_move(partition),
+            Kind::Move { partition } => self.prefer_another(partition),
+            Kind::Drain { node, decommission } => self.drain(node, decommission),
+            Kind::Replication { partition, replicas } => self.change_replication(partition, replicas),
             Kind::Oust { partition } => self.oust(partition),
             Kind::Resign { node } => self.step_all(node, &Input::Resign),
             Kind::Reassign { partition } => self.reassign(partition),
@@ -115,7 +117,9 @@ impl World {
                     self.rejoin(node);
                 }
             }
+            Kind::Drain { node, .. } => self.undrain(node),
             Kind::BrokenWatch { .. }
+            | Kind::Replication { .. }
             | Kind::Usurp
             | Kind::Move { .. }
             | Kind::Resign { .. }
@@ -154,7 +158,7 @@ impl World {
         if self.troubles.ousted.is_some() {
             return;
         }
-        let node = leader.node().0 as usize;
+        let node = leader.node.0 as usize;
         self.troubles.ousted = Some(node);
         for other in self.stores_but(node) {
             self.net.cut(Site::Node(node), other);
@@ -166,7 +170,6 @@ impl World {
                 self.later(other, after * MS, NodeEvent::Neighbour { node, here: false });
             }
         }
-        self.ask_to_move(partition);
     }
 
     fn rejoin(&mut self, node: usize) {
@@ -203,12 +206,12 @@ impl World {
     fn survives_without(&self, node: usize, partition: usize) -> bool {
         let record = self.metadata.partition(partition);
         let others = || record.isr.iter().filter(|member| member.node.0 as usize != node);
-        let there = |member: &ReplicaId| {
+        let there = |member: &Replica| {
             let disk = &self.nodes[member.node.0 as usize].disk;
             disk.directory == member.directory && !self.metadata.is_outdated(member.node, disk)
         };
         let concerned = record.replicas.contains(&NodeId(node as u32));
-        !concerned || (self.floors[partition] >= 2 && others().count() > 0 && others().all(there))
+        !concerned || (self.metadata.floor(partition) >= 2 && others().count() > 0 && others().all(there))
     }
 
     fn usurp(&mut self) {
@@ -219,21 +222,6 @@ impl World {
             self.metadata.force(Key::Controller, None);
             self.metadata_changed();
         }
-    }
-
-    /// One more replica, in the place of the first.
-    fn reassign(&mut self, partition: usize) {
-        let record = self.metadata.partition(partition);
-        let others: Vec<NodeId> =
-            self.nodes.iter().map(|node| node.id).filter(|node| !record.replicas.contains(node)).collect();
-        let Some(new) = self.rng.pick(&others).filter(|_| record.replicas.len() <= REPLICAS_MAX) else {
-            return;
-        };
-        let mut replicas = record.replicas.clone();
-        replicas.push(new);
-        let record = Record { replicas, ..record.clone() };
-        self.metadata.force(Key::Partition(partition), Some(Value::Partition(record)));
-        self.metadata_changed();
     }
 
     /// Everything that is wrong is put right, and stays so.
@@ -263,6 +251,14 @@ impl World {
         }
     }
 
+    /// No node is spared any more, whatever orders were still on their way.
+    pub(super) fn undrain_all(&mut self) {
+        for node in self.metadata.drained().collect::<Vec<_>>() {
+            self.metadata.force(Key::Drain(node), None);
+            self.metadata_changed();
+        }
+    }
+
     fn tell_everyone(&mut self, about: usize) {
         for node in (0..self.nodes.len()).filter(|node| *node != about) {
             self.later(node, 100 * MS, NodeEvent::Neighbour { node: about, here: true });
@@ -275,10 +271,14 @@ impl World {
             let record = self.metadata.partition(partition);
             let in_sync = |node: &NodeId| {
                 let directory = self.nodes[node.0 as usize].disk.directory;
-                record.isr.contains(&ReplicaId { node: *node, directory })
+                record.isr.contains(&Replica { node: *node, directory })
             };
             if let Some(out) = record.replicas.iter().find(|node| !in_sync(node)) {
                 return Some(format!("p{partition}: n{out} is not in sync: {record:?}"));
+            }
+            let wanted = self.metadata.topic(partition).replication_factor as usize;
+            if record.is_moving() || record.replicas.len() != wanted {
+                return Some(format!("p{partition}: {wanted} replicas are wanted: {record:?}"));
             }
             let end = self.acknowledged_ends[partition];
             let behind = |position: &(usize, Offset)| position.0 == partition && position.1 < end;

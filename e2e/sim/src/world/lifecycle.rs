@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use tidelog_meta::Partition;
 use tidelog_model::{DirectoryId, NodeId, Offset};
-use tidelog_replica::{
-    Event as Input, Instance, Marks, Observed, Origin, Record, Recovered, Replica, ReplicaId,
-};
+use tidelog_replica::{Event as Input, Instance, Marks, Observed, Origin, Recovered, Replica, ReplicaId};
 
 use super::World;
 use super::controller::Controller;
 use super::node::{Call, Hosted, Image, Lease, NodeEvent, Process};
 use crate::agenda::{MS, Micros};
-use crate::metadata::{Compare, Key, LeaseId, Put, Request, Response, Revision, Stored, Value};
+use crate::metadata::{Compare, Key, LeaseId, Put, Request, Response, Revision, Stored, Value, record_of};
 use crate::net::Site;
 
 /// How often a process looks at its clock.
@@ -32,7 +31,8 @@ impl World {
             lease: Lease::default(),
             calls: BTreeMap::new(),
             hosted: Vec::new(),
-            controller: Controller::new(self.setup.collect),
+            controller: Controller::default(),
+            token: 0,
             listed: false,
             watching: false,
             watch_due: false,
@@ -78,11 +78,14 @@ impl World {
         }
     }
 
-    pub(super) fn neighbour(&mut self, node: usize, about: usize, here: bool) {
-        let about = self.nodes[about].id;
+    pub(super) fn neighbour(&mut self, node: usize, peer: usize, here: bool) {
+        let about = self.nodes[peer].id;
         let event =
             if here { Input::FollowerHere { node: about } } else { Input::FollowerGone { node: about } };
         self.step_all(node, &event);
+        if !here {
+            self.connection_closed(node, peer);
+        }
     }
 
     /// What the metadata store knows of this node decides which replica this disk is.
@@ -132,6 +135,8 @@ impl World {
             };
             process.hosted.push(Hosted {
                 replica: Replica::new(instance, self.setup.config, recovered),
+                record: (0, Partition::default()),
+                held_until: 0,
                 high_watermark: start,
                 leads: None,
                 resigned: None,
@@ -252,16 +257,22 @@ impl World {
         }
     }
 
+    /// A record, with what is known of the topic.
     pub(super) fn observe(
         &mut self,
         node: usize,
         partition: usize,
-        record: Record,
+        record: Partition,
         revision: Revision,
         origin: Origin,
     ) {
-        let floor = self.setup.partitions[partition].floor;
-        let observed = Observed { record, revision, floor, origin };
+        let process = self.process(node);
+        let Some((Value::Topic(topic), _)) = process.image.keys.get(&Key::Topic(partition)) else { return };
+        let observed =
+            Observed { record: record_of(&record), revision, floor: record.isr_floor(topic), origin };
+        if let Some(hosted) = process.hosted.get_mut(partition).filter(|hosted| hosted.record.0 <= revision) {
+            hosted.record = (revision, record);
+        }
         self.step_replica(node, partition, Input::Observed(observed));
     }
 
@@ -269,17 +280,13 @@ impl World {
     pub(super) fn metadata_changed(&mut self) {
         for node in 0..self.nodes.len() {
             self.watch_soon(node);
+            self.feed_soon(node);
         }
     }
 
     fn watch_soon(&mut self, node: usize) {
         let behind = self.metadata.revision();
-        let slow = self.troubles.lost_answers || self.troubles.late_requests;
-        let delay = if self.nodes[node].late_watch || (slow && self.rng.chance(300)) {
-            self.rng.between(100 * MS, 3_000 * MS)
-        } else {
-            self.rng.between(MS / 5, 8 * MS)
-        };
+        let delay = self.watch_delay(node);
         let Some(process) = &mut self.nodes[node].process else { return };
         if process.watching && !process.watch_due && process.image.revision < behind {
             process.watch_due = true;
@@ -312,6 +319,10 @@ impl World {
                 (change.key, change.value.clone())
             {
                 self.observe(node, partition, record, change.revision, Origin::Watch);
+            }
+            if let Key::Topic(partition) = change.key {
+                // Another floor, perhaps.
+                self.observe_image(node, partition, Origin::Watch);
             }
             if let Key::Live(who) = change.key {
                 self.live_changed(node, who, change.value.is_some());
@@ -364,6 +375,8 @@ impl World {
         let directory: DirectoryId = self.new_directory();
         let disk = disk.unwrap_or_else(|| crate::disk::Disk::new(directory, partitions));
         let lost = std::mem::replace(&mut self.nodes[node].disk, disk);
+        // No copy of the lost one comes back: others may have been lost by then, as it seemed lost.
+        self.nodes[node].older = None;
         self.ledger.disk_lost(lost);
         for partition in 0..partitions {
             self.ledger.disk_changed(partition);

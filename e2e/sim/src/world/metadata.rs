@@ -45,6 +45,9 @@ impl World {
 
     pub(super) fn metadata_answer(&mut self, node: usize, call: CallId, response: Response) {
         let Some(call) = self.process(node).calls.remove(&call) else { return };
+        if let Call::Commit { seat, changes } = call {
+            return self.committed(node, seat, changes, Some(&response));
+        }
         match (&call, response) {
             (Call::ReadIdentity, Response::Got(stored)) => self.identify(node, stored),
             (Call::Claim { boot }, Response::Committed(revision)) => self.registered(node, *boot, revision),
@@ -54,7 +57,9 @@ impl World {
                 self.lease_answer(node, &call, &response);
             }
             (Call::Campaign, Response::Committed(revision)) => self.won_campaign(node, revision),
-            (Call::Decide { partition }, _) => self.decided(node, *partition),
+            (Call::ListCluster { seat }, Response::Listed { revision, entries }) => {
+                self.cluster_listed(node, *seat, Some((revision, entries)));
+            }
             (Call::ProposeIsr { partition, ticket }, response) => {
                 let outcome = match response {
                     Response::Committed(revision) => IsrOutcome::Committed { revision },
@@ -97,7 +102,8 @@ impl World {
         match call {
             Call::ReadIdentity | Call::Claim { .. } => self.read_identity(node),
             Call::List => self.break_watch(node),
-            Call::Decide { partition } => self.decided(node, partition),
+            Call::ListCluster { seat } => self.cluster_listed(node, seat, None),
+            Call::Commit { seat, changes } => self.committed(node, seat, changes, None),
             Call::ProposeIsr { partition, ticket } => {
                 self.note(|| format!("n{node} p{partition} {ticket:?}: outcome unknown"));
                 let outcome = IsrOutcome::Unknown;
@@ -111,6 +117,7 @@ impl World {
             | Call::Announce { .. }
             | Call::KeepAlive { .. }
             | Call::Campaign
+            | Call::Order
             | Call::ReadBack { .. }
             | Call::ReadTiered { .. } => {}
         }

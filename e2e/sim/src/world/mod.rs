@@ -1,6 +1,6 @@
 //! A cluster in a hostile world, on one thread, in virtual time. The replication in it is the real one;
-//! around it, everything that a real store, controller, client, disk, network and metadata store do is
-//! modelled as far as replication can tell.
+//! and so are the controller's decisions;
+//! around them, everything that a real store, client, disk, network and metadata store do is modelled as far as replication can tell.
 
 mod clients;
 mod controller;
@@ -16,8 +16,9 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::rc::Rc;
 
+use tidelog_meta::{Partition, Replica};
 use tidelog_model::{DirectoryId, NodeId, Offset};
-use tidelog_replica::{Event as Input, Record, ReplicaId};
+use tidelog_replica::Event as Input;
 
 use self::clients::{Client, ClientEvent};
 use self::faults::Troubles;
@@ -71,7 +72,6 @@ pub(crate) struct World {
     clients: Vec<Client>,
     troubles: Troubles,
     ledger: Ledger,
-    floors: Vec<usize>,
     violation: Option<Violation>,
     rng: Rng,
     calls: u64,
@@ -105,7 +105,6 @@ impl World {
             clients: clients::clients(&setup),
             troubles: Troubles::default(),
             ledger: Ledger::new(setup.partitions.len()),
-            floors: setup.partitions.iter().map(|partition| partition.floor).collect(),
             violation: None,
             rng,
             calls: 0,
@@ -141,10 +140,11 @@ impl World {
         for (number, partition) in self.setup.partitions.iter().enumerate() {
             let replica = |node: &NodeId| {
                 let directory = self.nodes[node.0 as usize].disk.directory;
-                ReplicaId { node: *node, directory }
+                Replica { node: *node, directory }
             };
             let isr = partition.replicas.iter().map(replica).collect();
-            let record = Record { replicas: partition.replicas.clone(), isr, ..Record::default() };
+            let record = Partition { replicas: partition.replicas.clone(), isr, ..Partition::default() };
+            self.metadata.force(Key::Topic(number), Some(Value::Topic(partition.topic(number))));
             self.metadata.force(Key::Partition(number), Some(Value::Partition(record)));
         }
         for client in 0..self.clients.len() {
@@ -192,6 +192,7 @@ impl World {
             if !self.steps.is_multiple_of(LOOK_EVERY_STEPS) {
                 continue;
             }
+            self.undrain_all();
             let missing = self.not_well();
             match missing {
                 None => return,
@@ -211,7 +212,7 @@ impl World {
         self.dispatch(event);
         if self.violation.is_none() {
             let disks: Vec<&Disk> = self.nodes.iter().map(|node| &node.disk).collect();
-            let verdict = self.ledger.after_step(&self.metadata, &disks, &self.bucket, &self.floors);
+            let verdict = self.ledger.after_step(&self.metadata, &disks, &self.bucket);
             self.judge(verdict);
         }
         true
@@ -264,6 +265,10 @@ impl World {
             Message::Answer { call, response } => self.metadata_answer(node, call, response),
             Message::Ping { round } => self.answer_ping(node, from, round),
             Message::Pong { round, pong } => self.take_pong(node, from, round, pong),
+            Message::Report { call, partitions } => self.answer_report(node, from, call, &partitions),
+            Message::Reports { call, reports } => self.take_reports(node, from, call, &reports),
+            Message::HandOver { call, token, requests } => self.let_go(node, from, call, token, &requests),
+            Message::HandedOver { call } => self.handed_over(node, from, call),
             Message::Client { call, partition, request } => {
                 self.serve_client(node, from, call, partition, request);
             }
@@ -281,6 +286,14 @@ impl World {
             NodeEvent::Tier => self.tier(node),
             NodeEvent::Uploaded { partition, commit } => self.commit_pointer(node, partition, commit),
             NodeEvent::Neighbour { node: about, here } => self.neighbour(node, about, here),
+            NodeEvent::Feed => self.feed(node),
+            NodeEvent::Pass => self.pass_due(node),
+            NodeEvent::Refused { node: by, round } => self.ping_refused(node, by, round),
+            NodeEvent::ErrandRefused { call, by } => self.errand_answered(node, call, by),
+            NodeEvent::ErrandOver(call) => self.errand_over(node, call),
+            NodeEvent::Quiet { controller, call, partitions } => {
+                self.look_whether_quiet(node, controller, call, &partitions);
+            }
             NodeEvent::Latest { partition, client, call, tries } => {
                 if let Some(reply) = self.latest(node, partition, client, call, tries) {
                     self.send(Site::Node(node), client, Message::Reply { call, reply });
@@ -295,7 +308,10 @@ impl World {
     fn send(&mut self, from: Site, to: Site, message: Message) {
         let arrivals = self.net.send(from, to, self.agenda.now());
         // Only what replicas and the controller say may be doubled: the others' transports count.
-        let doubles = matches!(message, Message::Peer { .. } | Message::Ping { .. } | Message::Pong { .. });
+        let doubles = !matches!(
+            message,
+            Message::Ask { .. } | Message::Answer { .. } | Message::Client { .. } | Message::Reply { .. }
+        );
         if let Some(at) = arrivals.second.filter(|_| doubles) {
             self.agenda.at(at, Event::Arrive { from, to, message: message.clone() });
         }

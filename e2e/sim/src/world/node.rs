@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use tidelog_controller::plan::Change as Decision;
+use tidelog_meta::Partition;
 use tidelog_model::{LeaderEpoch, NodeId, Offset};
 use tidelog_replica::{Instance, Replica, Ticket};
 
@@ -55,6 +57,8 @@ pub(super) struct Process {
     pub calls: BTreeMap<CallId, Call>,
     pub hosted: Vec<Hosted>,
     pub controller: Controller,
+    /// The newest controller that asked for a hand-over.
+    pub token: u64,
     /// Whether the first list has come.
     pub listed: bool,
     pub watching: bool,
@@ -65,6 +69,10 @@ pub(super) struct Process {
 #[derive(Debug)]
 pub(super) struct Hosted {
     pub replica: Replica,
+    /// The newest record that was seen, and its revision.
+    pub record: (Revision, Partition),
+    /// By the process's own clock: until then it takes no appends, so that its leadership can move.
+    pub held_until: Micros,
     pub high_watermark: Offset,
     /// The epoch it leads, from `BecameLeader` to `StepDown`.
     pub leads: Option<LeaderEpoch>,
@@ -109,10 +117,17 @@ pub(super) enum Call {
         asked_at: Micros,
     },
     Campaign,
-    /// A transaction of the controller on a partition.
-    Decide {
-        partition: usize,
+    /// The controller of this seat lists the cluster.
+    ListCluster {
+        seat: Revision,
     },
+    /// Decisions of the controller of this seat.
+    Commit {
+        seat: Revision,
+        changes: Vec<Decision>,
+    },
+    /// Something whose outcome the watch tells.
+    Order,
     ProposeIsr {
         partition: usize,
         ticket: Ticket,
@@ -174,6 +189,28 @@ pub(crate) enum NodeEvent {
     Neighbour {
         node: usize,
         here: bool,
+    },
+    /// The controller is told what changed.
+    Feed,
+    /// The controller wanted to plan about now.
+    Pass,
+    /// A ping found nobody.
+    Refused {
+        node: usize,
+        round: u64,
+    },
+    /// A store could not be reached for an errand of the controller.
+    ErrandRefused {
+        call: CallId,
+        by: NodeId,
+    },
+    /// Whoever has not answered by now has not answered.
+    ErrandOver(CallId),
+    /// Looks again whether what was appended is committed.
+    Quiet {
+        controller: Site,
+        call: CallId,
+        partitions: Vec<(usize, LeaderEpoch)>,
     },
     /// Looks again whether "latest" is confirmed.
     Latest {

@@ -1,10 +1,8 @@
 //! The store around the replica: carries out what the machine asks for, on the model's disk and network.
 
+use tidelog_meta::{Partition, Replica as PartitionReplica};
 use tidelog_model::{NodeId, Offset};
-use tidelog_replica::{
-    Action, Actions, Attempt, EpochStart, Event as Input, Generation, Instant, Record as PartitionRecord,
-    Span,
-};
+use tidelog_replica::{Action, Actions, Attempt, EpochStart, Event as Input, Generation, Instant, Span};
 
 use super::World;
 use super::node::{Call, NodeEvent};
@@ -102,8 +100,11 @@ impl World {
             }
             Action::FailPending { from, .. } => self.fail_pending(node, partition, from),
             Action::ProposeIsr { ticket, revision, isr } => {
-                let known = self.process(node).hosted[partition].replica.record().clone();
-                let record = PartitionRecord { isr, ..known };
+                let (_, known) = &self.process(node).hosted[partition].record;
+                let isr = isr
+                    .iter()
+                    .map(|member| PartitionReplica { node: member.node, directory: member.directory });
+                let record = Partition { isr: isr.collect(), ..known.clone() };
                 let compares = vec![Compare::Unchanged(Key::Partition(partition), revision)];
                 let value = Some(Value::Partition(record));
                 let puts = vec![Put { key: Key::Partition(partition), value, lease: None }];

@@ -48,7 +48,8 @@ impl World {
         let full = self.nodes[node].disk.full;
         let now = Instant(self.local(node));
         let leads = self.process(node).hosted[partition].replica.report().leading.is_some();
-        if full || !leads {
+        let held = now.0 < self.process(node).hosted[partition].held_until;
+        if full || !leads || held {
             return Some(Reply::Refused);
         }
         if let Some(origin) = waiting.batch.origin
@@ -107,7 +108,8 @@ impl World {
 
     fn judge_ack(&mut self, partition: usize, batch: &Batch) {
         let disks: Vec<&Disk> = self.nodes.iter().map(|node| &node.disk).collect();
-        let verdict = self.ledger.on_ack(partition, batch, &self.metadata, &disks, self.floors[partition]);
+        let verdict =
+            self.ledger.on_ack(partition, batch, &self.metadata, &disks, self.metadata.floor(partition));
         self.judge(verdict);
     }
 

@@ -1,6 +1,5 @@
 //! Carrying out an operator's commands. What is refused is refused before anything is changed.
 
-mod checks;
 mod topics;
 
 use std::collections::BTreeSet;
@@ -9,15 +8,16 @@ use std::sync::Arc;
 use futures::future::FutureExt as _;
 use tidelog_meta::{Compare, Drain, Entry, Event, MetaError, Op, Revision, Txn, TxnOutcome, keys};
 use tidelog_model::{NodeId, TopicId, TopicPartition};
-use tidelog_peer::{Elected, Reassignment};
+use tidelog_peer::Elected;
 
 use super::Lead;
 use super::jobs::{self, Done};
 use crate::commit::{Committed, is_deposed, submit};
 use crate::operator::{Command, Refusal, Reply};
-use crate::plan::election::{self, Reports};
-use crate::plan::reassignment::towards;
-use crate::plan::{Change, Reason, World, leadership};
+use crate::orders;
+use crate::plan::Change;
+use crate::plan::election::Reports;
+use crate::term::Errand;
 
 impl Lead {
     pub(super) fn on_command(&mut self, command: Command) {
@@ -25,30 +25,32 @@ impl Lead {
             Command::Status { reply } => drop(reply.send(Ok(self.status()))),
             Command::Nodes { reply } => drop(reply.send(Ok(self.nodes()))),
             Command::Partitions { query, reply } => {
-                let known = query.topic.is_none_or(|topic| self.image.topic(topic).is_some());
+                let known = query.topic.is_none_or(|topic| self.term.image().topic(topic).is_some());
                 drop(reply.send(known.then(|| self.partitions(&query)).ok_or(Refusal::UnknownTopic)));
             }
             // Who is to leave for good is drained, and more.
-            Command::Drain { node, reply } if self.world().is_decommissioned(node) => {
+            Command::Drain { node, reply } if self.term.world().is_decommissioned(node) => {
                 drop(reply.send(Ok(())));
             }
             Command::Drain { node, reply } => {
-                let checked = checks::drain(&self.world(), node);
+                let checked = orders::drain(&self.term.world(), node);
                 self.carry_out(checked.map(|()| self.drain(node, false)), reply);
             }
             Command::Decommission { node, reply } => {
-                let checked = checks::decommission(&self.world(), node);
+                let checked = orders::decommission(&self.term.world(), node);
                 self.carry_out(checked.map(|()| self.drain(node, true)), reply);
             }
             Command::Undrain { node, reply } => {
-                let known = self.image.nodes.contains_key(&node).then_some(());
+                let known = self.term.image().nodes.contains_key(&node).then_some(());
                 let known = known.ok_or(Refusal::UnknownNode(node));
                 self.carry_out(known.map(|()| vec![Txn::new().delete(&keys::drain(node))]), reply);
             }
-            Command::Reassign { moves, reply } => match self.reassignments(&moves) {
-                Ok(changes) => self.commit_for(changes, reply, |_| ()),
-                Err(refusal) => drop(reply.send(Err(refusal))),
-            },
+            Command::Reassign { moves, reply } => {
+                match orders::reassignments(&self.term.world(), self.term.busy(), &moves) {
+                    Ok(changes) => self.commit_for(changes, reply, |_| ()),
+                    Err(refusal) => drop(reply.send(Err(refusal))),
+                }
+            }
             Command::Rebalance { reply } => drop(reply.send(Ok(self.rebalance()))),
             Command::ElectUnclean { partitions, reply } => self.elect_unclean(partitions, reply),
             Command::SetReplicationFactor { topic, replicas, reply } => {
@@ -56,15 +58,11 @@ impl Lead {
                 self.carry_out(planned, reply);
             }
             Command::AddPartitions { topic, partitions, reply } => {
-                let planned = topics::more_partitions(&self.world(), topic, partitions);
+                let planned = topics::more_partitions(&self.term.world(), topic, partitions);
                 self.carry_out(planned, reply);
             }
             Command::CreateTopic { topic, reply } => self.create_topic(topic, reply),
         }
-    }
-
-    fn world(&self) -> World<'_> {
-        World::new(&self.image, &self.view)
     }
 
     fn drain(&self, node: NodeId, decommission: bool) -> Vec<Txn> {
@@ -73,58 +71,29 @@ impl Lead {
     }
 
     fn replication_factor(&self, topic: TopicId, replicas: u32) -> Result<Vec<Txn>, Refusal> {
-        let record = checks::replication_factor(&self.world(), topic, replicas)?;
+        let record = orders::replication_factor(&self.term.world(), topic, replicas)?;
         let key = keys::topic(topic);
-        Ok(vec![Txn::new().when_unchanged(&key, self.image.topics[&topic].revision).put(&key, &record)])
+        Ok(vec![
+            Txn::new().when_unchanged(&key, self.term.image().topics[&topic].revision).put(&key, &record),
+        ])
     }
 
-    fn reassignments(&self, moves: &[Reassignment]) -> Result<Vec<Change>, Refusal> {
-        checks::reassignments(&self.world(), moves)?;
-        let mut changes = Vec::new();
-        for Reassignment { partition, replicas: target } in moves {
-            if self.busy.contains(partition) {
-                return Err(Refusal::Busy(*partition));
-            }
-            let held = &self.image.partitions[partition];
-            let (record, planned_from) = (towards(&held.value, target), held.revision);
-            if record != held.value {
-                let reason = Reason::ReassignmentBegun;
-                changes.push(Change { partition: *partition, planned_from, record, reason });
-            }
-        }
-        Ok(changes)
-    }
-
-    /// Takes away what makes things go bit by bit, once.
     fn rebalance(&mut self) -> u32 {
-        self.timers.balance = self.now();
-        let mut busy = self.busy.clone();
-        busy.extend(self.patience.keys());
-        let moves = leadership::moves(&self.world(), &busy, usize::MAX, usize::MAX);
-        let preferred = moves.iter().filter(|step| step.reason == Reason::Preferred).count();
-        self.start_moves(moves);
-        self.plan_now();
+        let (preferred, errand) = self.term.rebalance(self.now());
+        self.start(errand);
         u32::try_from(preferred).unwrap_or(u32::MAX)
     }
 
     fn elect_unclean(&mut self, partitions: Vec<TopicPartition>, reply: Reply<Vec<Elected>>) {
         let partitions: BTreeSet<_> = partitions.into_iter().collect();
         let partitions: Vec<_> = partitions.into_iter().collect();
-        let busy = partitions.iter().find(|partition| self.busy.contains(partition));
-        let checked = match busy {
-            Some(partition) => Err(Refusal::Busy(*partition)),
-            None => checks::unclean(&self.world(), &partitions),
+        let stores = match self.term.begin_unclean(&partitions) {
+            Ok(stores) => stores,
+            Err(refusal) => return drop(reply.send(Err(refusal))),
         };
-        if let Err(refusal) = checked {
-            drop(reply.send(Err(refusal)));
-            return;
-        }
-        self.busy.extend(&partitions);
-        let asked = election::whom_to_ask(&self.world(), &partitions, true);
-        let addressed = jobs::addressed(&self.image, asked);
         let context = Arc::clone(&self.context);
         let job = async move {
-            let reports = jobs::ask(&context, addressed).await;
+            let reports = jobs::ask(&context, stores).await;
             Done::Then(Box::new(move |lead| lead.on_unclean_reports(&partitions, &reports, reply)))
         };
         self.jobs.push(job.boxed());
@@ -136,13 +105,7 @@ impl Lead {
         reports: &Reports,
         reply: Reply<Vec<Elected>>,
     ) {
-        self.busy.retain(|busy| !partitions.contains(busy));
-        let world = self.world();
-        let elect = |partition: &TopicPartition| {
-            let change = election::elect_unclean(&world, *partition, reports);
-            change.ok_or(Refusal::NobodyAnswers(*partition))
-        };
-        match partitions.iter().map(elect).collect::<Result<Vec<_>, _>>() {
+        match self.term.unclean_reported(partitions, reports) {
             Ok(changes) => {
                 for change in &changes {
                     let (partition, leader) = (change.partition, change.record.leader);
@@ -161,8 +124,10 @@ impl Lead {
         reply: Reply<T>,
         answer: impl FnOnce(&[(Change, Revision)]) -> T + Send + 'static,
     ) {
-        let sound = self.sound(changes);
-        self.busy.extend(sound.iter().map(|change| change.partition));
+        let sound = match self.term.begin_changes(changes, self.now()) {
+            Some(Errand::Commit(sound)) => sound,
+            _ => Vec::new(),
+        };
         let context = Arc::clone(&self.context);
         let job = async move {
             let committed = jobs::committed(&context, sound).await;
@@ -208,11 +173,7 @@ impl Lead {
                 }
             }
             Done::Then(Box::new(move |lead| {
-                for event in &events {
-                    lead.image.apply(event);
-                }
-                lead.stale |= result.is_err();
-                lead.plan_now();
+                lead.term.carried_out(&events, result.is_ok(), lead.now());
                 answer(result);
             }))
         };

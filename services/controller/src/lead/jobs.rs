@@ -1,12 +1,11 @@
 //! What is awaited beside the task: asking stores, handing over, committing. Each job is bounded in time.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _, join_all};
-use tidelog_meta::{Image, election};
-use tidelog_model::{NodeId, TopicPartition};
+use tidelog_meta::{Live, election};
+use tidelog_model::TopicPartition;
 use tidelog_peer::{HandOver, PartitionBytes};
 use tokio::time::Instant;
 
@@ -59,11 +58,8 @@ pub(super) fn deposed(context: &Arc<Context>) -> BoxFuture<'static, Done> {
 }
 
 /// Asks every node named how far its logs reach.
-pub(super) async fn ask(
-    context: &Context,
-    image_of: Vec<(tidelog_meta::Live, Vec<TopicPartition>)>,
-) -> Reports {
-    let calls = image_of.iter().flat_map(|(live, partitions)| {
+pub(super) async fn ask(context: &Context, stores: Vec<(Live, Vec<TopicPartition>)>) -> Reports {
+    let calls = stores.iter().flat_map(|(live, partitions)| {
         partitions.chunks(PARTITIONS_PER_CALL).map(move |chunk| async move {
             let answer = context.stores.report(live, chunk.to_vec());
             match tokio::time::timeout(context.options.report_wait, answer).await {
@@ -86,25 +82,26 @@ pub(super) async fn ask(
     reports
 }
 
-/// Who is to be asked, with what is known of how to reach them.
-pub(super) fn addressed(
-    image: &Image,
-    asked: BTreeMap<NodeId, Vec<TopicPartition>>,
-) -> Vec<(tidelog_meta::Live, Vec<TopicPartition>)> {
-    asked.into_iter().filter_map(|(node, partitions)| Some((image.live(node)?.clone(), partitions))).collect()
+/// Asks the stores of an errand.
+pub(super) fn asking(
+    context: &Arc<Context>,
+    partitions: Vec<TopicPartition>,
+    stores: Vec<(Live, Vec<TopicPartition>)>,
+) -> BoxFuture<'static, Done> {
+    let context = Arc::clone(context);
+    async move {
+        let reports = ask(&context, stores).await;
+        Done::Reported { partitions, reports }
+    }
+    .boxed()
 }
 
 /// Tells leaders to let what is under way finish.
-pub(super) fn hand_over(context: &Arc<Context>, image: &Image, moves: Vec<Move>) -> BoxFuture<'static, Done> {
-    let mut by_leader: BTreeMap<NodeId, Vec<HandOver>> = BTreeMap::new();
-    for step in &moves {
-        let request = HandOver { partition: step.partition, epoch: step.epoch, to: step.to };
-        by_leader.entry(step.from).or_default().push(request);
-    }
-    let told: Vec<_> = by_leader
-        .into_iter()
-        .filter_map(|(node, requests)| Some((image.live(node)?.clone(), requests)))
-        .collect();
+pub(super) fn hand_over(
+    context: &Arc<Context>,
+    moves: Vec<Move>,
+    told: Vec<(Live, Vec<HandOver>)>,
+) -> BoxFuture<'static, Done> {
     let context = Arc::clone(context);
     async move {
         let context = &*context;
@@ -132,7 +129,7 @@ pub(super) async fn committed(context: &Context, changes: Vec<Change>) -> Commit
 }
 
 /// Asks stores for the sizes of what they lead.
-pub(super) fn sizes(context: &Arc<Context>, stores: Vec<tidelog_meta::Live>) -> BoxFuture<'static, Done> {
+pub(super) fn sizes(context: &Arc<Context>, stores: Vec<Live>) -> BoxFuture<'static, Done> {
     let context = Arc::clone(context);
     async move {
         let calls = stores

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use tidelog_meta::{Image, Live};
 use tidelog_model::NodeId;
-use tidelog_peer::{Ping, Pong};
+use tidelog_peer::Ping;
 use tidelog_runtime::{CancellationToken, Supervisor};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::Context;
 use crate::Unreachable;
+use crate::term::Look;
 
 /// Looks that wait for the controller's task.
 pub(super) const BEATS_MAX: usize = 1024;
@@ -23,13 +24,6 @@ pub(super) struct Beat {
     pub(super) node: NodeId,
     boot: u64,
     pub(super) look: Look,
-}
-
-#[derive(Debug)]
-pub(super) enum Look {
-    Answered(Pong),
-    Missed,
-    Gone,
 }
 
 /// The tasks that look, one for each live store.

@@ -17,13 +17,15 @@ use crate::plan::{World, leadership};
 impl Lead {
     pub(super) fn status(&self) -> ClusterStatus {
         let nodes = self.nodes();
-        let unreadable = &self.image.unreadable;
+        let unreadable = &self.term.image().unreadable;
         let shown = unreadable.iter().take(UNREADABLE_SHOWN_MAX);
         let mut status = ClusterStatus {
             controller: self.context.node,
             nodes: narrow(nodes.len()),
             nodes_not_up: narrow(nodes.iter().filter(|node| node.state != NodeState::Up).count()),
-            topics: narrow(self.image.topics.values().filter(|held| held.value.deleted.is_none()).count()),
+            topics: narrow(
+                self.term.image().topics.values().filter(|held| held.value.deleted.is_none()).count(),
+            ),
             partitions: 0,
             offline: 0,
             below_floor: 0,
@@ -33,8 +35,8 @@ impl Lead {
             unreadable: narrow(unreadable.len()),
             unreadable_shown: shown.map(|(key, why)| (key.clone(), why.clone())).collect(),
         };
-        let world = World::new(&self.image, &self.view);
-        for (id, held, topic) in self.image.current() {
+        let world = self.term.world();
+        for (id, held, topic) in self.term.image().current() {
             let record = &held.value;
             let state = partition_state(&world, id, record, topic);
             let leader = record.leader.map(|leader| leader.node);
@@ -49,10 +51,10 @@ impl Lead {
     }
 
     pub(super) fn nodes(&self) -> Vec<NodeStatus> {
-        let world = World::new(&self.image, &self.view);
+        let world = self.term.world();
         let led = leadership::leaderships(&world);
         let mut held: BTreeMap<NodeId, (u32, u64)> = BTreeMap::new();
-        for (id, record, _) in self.image.current() {
+        for (id, record, _) in self.term.image().current() {
             for node in &record.value.replicas {
                 let (replicas, bytes) = held.entry(*node).or_default();
                 *replicas += 1;
@@ -60,7 +62,7 @@ impl Lead {
             }
         }
         let status = |(node, image): (&NodeId, &NodeImage)| {
-            let live = self.image.live(*node);
+            let live = self.term.image().live(*node);
             let registered = image.registered.as_ref().map(|held| &held.value);
             let (replicas, bytes) = held.get(node).copied().unwrap_or_default();
             NodeStatus {
@@ -78,7 +80,7 @@ impl Lead {
                 bytes,
             }
         };
-        self.image.nodes.iter().map(status).collect()
+        self.term.image().nodes.iter().map(status).collect()
     }
 
     pub(super) fn partitions(&self, query: &PartitionQuery) -> Page<PartitionStatus> {
@@ -86,11 +88,12 @@ impl Lead {
             0 => PARTITIONS_PER_PAGE_MAX,
             stated => stated.min(PARTITIONS_PER_PAGE_MAX),
         };
-        let world = World::new(&self.image, &self.view);
-        let mut wanted = self.image.current_between(range_of(query)).filter_map(|(id, held, topic)| {
-            let state = partition_state(&world, id, &held.value, topic);
-            (!query.problems_only || state.is_problem()).then_some((id, held, topic, state))
-        });
+        let world = self.term.world();
+        let mut wanted =
+            self.term.image().current_between(range_of(query)).filter_map(|(id, held, topic)| {
+                let state = partition_state(&world, id, &held.value, topic);
+                (!query.problems_only || state.is_problem()).then_some((id, held, topic, state))
+            });
         let items = wanted
             .by_ref()
             .take(limit)

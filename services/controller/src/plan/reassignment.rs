@@ -26,14 +26,17 @@ pub fn towards(record: &Partition, target: &[NodeId]) -> Partition {
     Partition { replicas, adding, removing, ..record.clone() }
 }
 
-/// What is ready to be finished.
+/// What is ready to be finished. Being alive is an opinion, and may be one of a disk that is lost already:
+/// nobody who is in sync is removed before the leader, who stays, has answered since the removal was known.
 pub fn completions(world: &World<'_>, busy: &BTreeSet<TopicPartition>) -> Vec<Change> {
     let moving = world.image.current().filter(|(id, held, _)| held.value.is_moving() && !busy.contains(id));
     moving
         .filter(|(id, held, _)| world.is_led(*id, &held.value))
         .filter_map(|(id, held, topic)| {
             let record = complete(&held.value, topic)?;
-            Some(Change {
+            let takes_away = record.isr.len() < held.value.isr.len();
+            let is_safe = !takes_away || world.view.vouched.contains(&id);
+            is_safe.then_some(Change {
                 partition: id,
                 planned_from: held.revision,
                 record,

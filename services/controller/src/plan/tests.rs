@@ -184,3 +184,17 @@ fn leaderships_return_to_the_preferred_only_when_it_has_been_well_for_a_while() 
     cluster.view.standings.insert(NodeId(1), Standing::Good);
     assert_eq!(cluster.plan(true).moves[0].to, NodeId(1));
 }
+
+#[test]
+fn nobody_in_sync_is_removed_before_the_leader_has_given_a_sign_of_life() {
+    let mut cluster = Cluster::new(3, 3);
+    let id = cluster.partition_on(&[1, 2, 3]);
+    cluster.happen(Happening::Replication { topic: id.topic.0.as_bytes()[0] - 1, replicas: 1 });
+    cluster.pass(u64::MAX, false);
+    assert_eq!(cluster.image.partition(id).unwrap().removing.len(), 2);
+    // By its lease the leader lives, and perhaps it does not.
+    let by_lease = plan(&cluster.world(), &BTreeSet::new(), &Options::default(), Allowed::default());
+    assert!(by_lease.is_empty());
+    let done = &cluster.plan(false).changes[0].record;
+    assert_eq!((done.isr.len(), done.replicas.len()), (1, 1));
+}

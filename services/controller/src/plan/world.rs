@@ -14,6 +14,9 @@ pub struct View {
     pub standings: BTreeMap<NodeId, Standing>,
     /// Leaderships that the named node has given up.
     pub resigned: BTreeSet<(NodeId, TopicPartition, LeaderEpoch)>,
+    /// Partitions whose leader has given a sign of life that was asked for after the record was seen as it
+    /// is: what it has is there, on the disk that the record names.
+    pub vouched: BTreeSet<TopicPartition>,
     /// Local bytes of a partition; missing means unknown, and counts as none.
     pub sizes: BTreeMap<TopicPartition, u64>,
 }

@@ -10,10 +10,10 @@ use tidelog_model::limits::PARTITIONS_PER_TOPIC_MAX;
 use tidelog_model::{NodeId, PartitionId, TopicId, TopicPartition};
 use tidelog_peer::{NewTopic, TopicInfo};
 
-use super::checks;
 use crate::commit::RECORDS_PER_TXN;
 use crate::lead::Lead;
 use crate::operator::{Refusal, Reply};
+use crate::orders;
 use crate::plan::World;
 use crate::plan::placement::{Loads, TooFewStores};
 
@@ -51,16 +51,16 @@ impl Lead {
             return Err(Refusal::Partitions { asked: partitions, most: PARTITIONS_PER_TOPIC_MAX });
         }
         let exists = |known: &Topic| known.deleted.is_none() && known.name == topic.name;
-        if self.image.topics.values().any(|held| exists(&held.value)) {
+        if self.term.image().topics.values().any(|held| exists(&held.value)) {
             return Err(Refusal::TopicExists(topic.name.clone()));
         }
-        let world = self.world();
+        let world = self.term.world();
         let replication_factor = topic.replication_factor.unwrap_or_else(|| default_replicas(&world));
         topic.config.check_replicas(replication_factor)?;
         let created = self.context.clock.now();
         let record = Topic::new(topic.name.clone(), partitions, &topic.config, created);
         let record = Topic { replication_factor, ..record };
-        checks::enough_stores(&world, &record)?;
+        orders::enough_stores(&world, &record)?;
         let partitions = placed(&world, id, 0..partitions, replication_factor)?;
         let txns = creation(id, &record, &partitions);
         Ok((record, txns))
@@ -149,7 +149,7 @@ pub(super) fn more_partitions(
     if partitions <= current {
         return Err(Refusal::NotMore { current, asked: partitions });
     }
-    checks::enough_stores(world, record)?;
+    orders::enough_stores(world, record)?;
     let is_missing =
         |number: &u32| world.image.partition(TopicPartition::new(topic, PartitionId(*number))).is_none();
     let placed = placed(world, topic, (current..partitions).filter(is_missing), record.replication_factor)?;

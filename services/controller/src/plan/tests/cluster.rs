@@ -272,7 +272,10 @@ impl Cluster {
     pub(super) fn plan(&self, all: bool) -> Plan {
         let options = Options::default();
         let allowed = if all { Allowed { prefer: 100, balance: true } } else { Allowed::default() };
-        plan(&self.world(), &BTreeSet::new(), &options, allowed)
+        // Who is believed to live gives signs of life.
+        let moving = self.image.partitions.iter().filter(|(_, held)| held.value.is_moving());
+        let view = View { vouched: moving.map(|(id, _)| *id).collect(), ..self.view.clone() };
+        plan(&World::new(&self.image, &view), &BTreeSet::new(), &options, allowed)
     }
 
     /// Plans, and carries out what the bits say, from the back when the number is odd.

@@ -1,4 +1,4 @@
-//! What speaks against a command.
+//! What an operator orders: what speaks against it, and what it changes. Pure.
 
 use std::collections::BTreeSet;
 
@@ -8,16 +8,17 @@ use tidelog_model::{NodeId, TopicId, TopicPartition};
 use tidelog_peer::{PARTITIONS_PER_COMMAND_MAX, Reassignment};
 
 use crate::operator::Refusal;
-use crate::plan::World;
+use crate::plan::reassignment::towards;
+use crate::plan::{Change, Reason, World};
 
 /// A node may be drained unless something would be left without a leader.
-pub(super) fn drain(world: &World<'_>, node: NodeId) -> Result<(), Refusal> {
+pub fn drain(world: &World<'_>, node: NodeId) -> Result<(), Refusal> {
     known(world, node)?;
     last_replicas(world, node, |world, other| world.up(other).is_some() && !world.is_leaving(other))
 }
 
 /// A node may be decommissioned if the others have room for its replicas and, when it is dead, its data.
-pub(super) fn decommission(world: &World<'_>, node: NodeId) -> Result<(), Refusal> {
+pub fn decommission(world: &World<'_>, node: NodeId) -> Result<(), Refusal> {
     known(world, node)?;
     let stores = world.targets().filter(|live| live.node != node).count();
     let of_node = world.image.current().filter(|(_, held, _)| held.value.replicas.contains(&node));
@@ -55,7 +56,7 @@ fn last_replicas(
 }
 
 /// The topic's record with another replication factor.
-pub(super) fn replication_factor(world: &World<'_>, topic: TopicId, replicas: u32) -> Result<Topic, Refusal> {
+pub fn replication_factor(world: &World<'_>, topic: TopicId, replicas: u32) -> Result<Topic, Refusal> {
     let record = world.image.topic(topic).ok_or(Refusal::UnknownTopic)?;
     let record = Topic { replication_factor: replicas, ..record.clone() };
     enough_stores(world, &record)?;
@@ -63,7 +64,7 @@ pub(super) fn replication_factor(world: &World<'_>, topic: TopicId, replicas: u3
 }
 
 /// Whether a topic's replication factor can be had.
-pub(super) fn enough_stores(world: &World<'_>, topic: &Topic) -> Result<(), Refusal> {
+pub(crate) fn enough_stores(world: &World<'_>, topic: &Topic) -> Result<(), Refusal> {
     let replicas = topic.replication_factor;
     if replicas == 0 {
         return Err(Refusal::NoReplicas);
@@ -82,26 +83,48 @@ pub(super) fn enough_stores(world: &World<'_>, topic: &Topic) -> Result<(), Refu
     Ok(())
 }
 
-pub(super) fn reassignments(world: &World<'_>, moves: &[Reassignment]) -> Result<(), Refusal> {
+/// The changes that move partitions to these nodes, the preferred leader first. A partition that is there
+/// already needs none; one in `busy` has a decision under way.
+pub fn reassignments(
+    world: &World<'_>,
+    busy: &BTreeSet<TopicPartition>,
+    moves: &[Reassignment],
+) -> Result<Vec<Change>, Refusal> {
     count(moves.len())?;
     let mut named = BTreeSet::new();
-    for Reassignment { partition, replicas: target } in moves {
-        let current = world.image.partition(*partition).zip(world.image.topic(partition.topic));
-        let (record, topic) = current.ok_or(Refusal::UnknownPartition(*partition))?;
-        if !named.insert(*partition) {
-            return Err(Refusal::MovedTwice(*partition));
+    for step in moves {
+        if !named.insert(step.partition) {
+            return Err(Refusal::MovedTwice(step.partition));
         }
-        let mut nodes = BTreeSet::new();
-        if let Some(node) = target.iter().find(|node| !nodes.insert(**node)) {
-            return Err(Refusal::NamedTwice { partition: *partition, node: *node });
-        }
-        let wanted = topic.replication_factor;
-        if target.len() != wanted as usize {
-            return Err(Refusal::WrongCount { partition: *partition, wanted, named: target.len() });
-        }
-        for node in target.iter().filter(|node| !record.replicas.contains(node)) {
-            takes_replicas(world, *node)?;
-        }
+        takes_target(world, step)?;
+    }
+    if let Some(busy) = named.intersection(busy).next() {
+        return Err(Refusal::Busy(*busy));
+    }
+    let changes = moves.iter().filter_map(|Reassignment { partition, replicas }| {
+        let held = &world.image.partitions[partition];
+        let (record, planned_from) = (towards(&held.value, replicas), held.revision);
+        let reason = Reason::ReassignmentBegun;
+        (record != held.value).then_some(Change { partition: *partition, planned_from, record, reason })
+    });
+    Ok(changes.collect())
+}
+
+fn takes_target(world: &World<'_>, step: &Reassignment) -> Result<(), Refusal> {
+    let Reassignment { partition, replicas: target } = step;
+    let partition = *partition;
+    let current = world.image.partition(partition).zip(world.image.topic(partition.topic));
+    let (record, topic) = current.ok_or(Refusal::UnknownPartition(partition))?;
+    let mut nodes = BTreeSet::new();
+    if let Some(node) = target.iter().find(|node| !nodes.insert(**node)) {
+        return Err(Refusal::NamedTwice { partition, node: *node });
+    }
+    let wanted = topic.replication_factor;
+    if target.len() != wanted as usize {
+        return Err(Refusal::WrongCount { partition, wanted, named: target.len() });
+    }
+    for node in target.iter().filter(|node| !record.replicas.contains(node)) {
+        takes_replicas(world, *node)?;
     }
     Ok(())
 }
@@ -115,7 +138,8 @@ fn takes_replicas(world: &World<'_>, node: NodeId) -> Result<(), Refusal> {
     if world.is_leaving(node) { Err(Refusal::NodeLeaving(node)) } else { Ok(()) }
 }
 
-pub(super) fn unclean(world: &World<'_>, partitions: &[TopicPartition]) -> Result<(), Refusal> {
+/// Partitions may get an unclean leader while they have none, and nobody who is in sync is alive.
+pub(crate) fn unclean(world: &World<'_>, partitions: &[TopicPartition]) -> Result<(), Refusal> {
     count(partitions.len())?;
     for partition in partitions {
         let record = world.image.partition(*partition).ok_or(Refusal::UnknownPartition(*partition))?;
