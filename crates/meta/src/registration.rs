@@ -8,10 +8,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::lease::hold;
-use crate::{HeldLease, Key, LeaseEnd, LeaseId, MetaError, SharedMeta, Txn, Value};
+use crate::{
+    Compare, HeldLease, Key, LeaseEnd, LeaseId, MetaError, Revision, SharedMeta, Txn, TxnOutcome, Value,
+};
 
 /// How long to wait after the key could not be put.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -32,6 +35,14 @@ struct Shared<V> {
 /// What the key is to hold; `None`: it is to go, for good.
 type Wanted<V> = Option<Arc<V>>;
 
+/// What a registration depends on holds no more: its place is someone else's now. Nothing is put any more.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{key} is not registered any more: what it depends on had changed at revision {revision}")]
+pub struct Superseded {
+    pub key: String,
+    pub revision: Revision,
+}
+
 /// Registers as soon as what is returned beside the handle is run; that ends when the registration does.
 pub fn register<V: Value>(
     meta: SharedMeta,
@@ -39,15 +50,34 @@ pub fn register<V: Value>(
     key: Key<V>,
     value: V,
 ) -> (Registration<V>, impl Future<Output = ()> + Send + 'static) {
+    let (registration, task) = register_while(meta, ttl, key, value, Vec::new());
+    let task = async move {
+        if let Err(superseded) = task.await {
+            unreachable!("it depends on nothing: {superseded}");
+        }
+    };
+    (registration, task)
+}
+
+/// The same, and only as long as `conditions` hold whenever the key is put. They are not looked at in
+/// between.
+pub fn register_while<V: Value>(
+    meta: SharedMeta,
+    ttl: Duration,
+    key: Key<V>,
+    value: V,
+    conditions: Vec<Compare>,
+) -> (Registration<V>, impl Future<Output = Result<(), Superseded>> + Send + 'static) {
     let (wanted, wants) = watch::channel(Some(Arc::new(value)));
     let (held, seen) = watch::channel(None);
     let (lease, lease_seen) = watch::channel(None);
     let (done, is_done) = watch::channel(false);
     let shared = Shared { wanted, held: seen, lease: lease_seen, done: is_done };
-    let keeper = Keeper { meta, ttl, key, wants, held, lease };
+    let keeper = Keeper { meta, ttl, key, conditions, wants, held, lease };
     let task = async move {
-        keeper.run().await;
+        let outcome = keeper.run().await;
         done.send_replace(true);
+        outcome
     };
     (Registration(Arc::new(shared)), task)
 }
@@ -91,22 +121,42 @@ struct Keeper<V> {
     meta: SharedMeta,
     ttl: Duration,
     key: Key<V>,
+    conditions: Vec<Compare>,
     wants: watch::Receiver<Wanted<V>>,
     held: watch::Sender<Option<HeldLease>>,
     lease: watch::Sender<Option<LeaseId>>,
 }
 
+/// Why the key was not put.
+#[derive(Debug)]
+enum NotPut {
+    Meta(MetaError),
+    Superseded(Superseded),
+}
+
+impl From<MetaError> for NotPut {
+    fn from(error: MetaError) -> Self {
+        Self::Meta(error)
+    }
+}
+
 impl<V: Value> Keeper<V> {
-    async fn run(mut self) {
+    async fn run(mut self) -> Result<(), Superseded> {
         while self.is_wanted() {
-            let Err(error) = self.once().await else { continue };
-            tracing::warn!(key = %self.key, %error, "cannot register; it is tried again");
-            let _ = tokio::time::timeout(PAUSE, self.is_unwanted()).await;
+            match self.once().await {
+                Ok(()) => {}
+                Err(NotPut::Superseded(superseded)) => return Err(superseded),
+                Err(NotPut::Meta(error)) => {
+                    tracing::warn!(key = %self.key, %error, "cannot register; it is tried again");
+                    let _ = tokio::time::timeout(PAUSE, self.is_unwanted()).await;
+                }
+            }
         }
+        Ok(())
     }
 
     /// Registers under one lease, until that is over or nobody wants it any more.
-    async fn once(&mut self) -> Result<(), MetaError> {
+    async fn once(&mut self) -> Result<(), NotPut> {
         let (keeper, held) = hold(Arc::clone(&self.meta), self.ttl).await?;
         let keeping = keeper.run();
         tokio::pin!(keeping);
@@ -129,18 +179,23 @@ impl<V: Value> Keeper<V> {
     }
 
     /// Puts the key, and puts it again when its value is to be another.
-    async fn keep(&mut self, held: &HeldLease) -> Result<(), MetaError> {
+    async fn keep(&mut self, held: &HeldLease) -> Result<(), NotPut> {
         loop {
             let Some(value) = self.wants.borrow_and_update().clone() else { return Ok(()) };
-            let txn = Txn::new().put_leased(&self.key, &*value, held.id());
+            let put = Txn::new().put_leased(&self.key, &*value, held.id());
+            let txn = self.conditions.iter().cloned().fold(put, Txn::when);
             match self.meta.txn(txn).await {
-                Ok(_) => {}
+                Ok(TxnOutcome::Committed(_)) => {}
+                Ok(TxnOutcome::Conflict(revision)) => {
+                    let key = self.key.to_string();
+                    return Err(NotPut::Superseded(Superseded { key, revision }));
+                }
                 // The same may be put twice.
                 Err(MetaError::OutcomeUnknown(_)) => {
                     let _ = tokio::time::timeout(PAUSE, self.wants.changed()).await;
                     continue;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
             if self.held.borrow().is_none() {
                 self.held.send_replace(Some(held.clone()));

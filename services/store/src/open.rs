@@ -90,7 +90,8 @@ impl Store {
         let bucket_owner = Owner::default();
         let Parts { directory, meta, bucket, clock, .. } = &parts;
         let cluster = cluster(meta, bucket, clock, &bucket_owner).await?;
-        let leader = identity::claim(&**meta, options.node, directory.id(), directory.boot()).await?;
+        let claim = identity::claim(&**meta, options.node, directory.id(), directory.boot()).await?;
+        let leader = claim.leader;
         let known = read(meta, leadership::take_over(&**meta, leader).await?).await?;
         let pointers = known.pointers.iter().map(|(id, (pointer, _))| (*id, *pointer)).collect();
         // Nobody else ever led: there is nobody whose promises could outlive him.

@@ -106,3 +106,30 @@ async fn a_key_whose_handle_is_dropped_goes() {
     drop(registration);
     scene.until(None).await;
 }
+
+#[tokio::test]
+async fn a_key_whose_conditions_hold_no_more_is_not_put_again() {
+    let scene = scene();
+    let condition = keys::topic_name(&tidelog_model::TopicName::new("condition").unwrap());
+    let owner = |n: u8| crate::TopicNameOwner { topic: tidelog_model::TopicId::from_bytes([n; 16]) };
+    let put = scene.meta.txn(Txn::new().put(&condition, &owner(1))).await.unwrap().committed().unwrap();
+    let conditions = vec![Compare::ModRevision { key: condition.to_string(), revision: put }];
+    let register = || {
+        let meta = Arc::clone(&scene.meta) as SharedMeta;
+        let key = keys::frontend(id());
+        register_while(meta, Duration::from_mins(1), key, frontend("a:1"), conditions.clone())
+    };
+    let (registration, task) = register();
+    let task = tokio::spawn(task);
+    leased(&registration, None).await;
+    // A later put finds the conditions changed: it puts nothing, and the key goes with its lease.
+    let _ = scene.meta.txn(Txn::new().put(&condition, &owner(2))).await.unwrap();
+    registration.replace(|known| Frontend { address: "b:2".to_owned(), ..known.clone() });
+    let superseded = within(task).await.unwrap().unwrap_err();
+    assert_eq!(superseded.key, keys::frontend(id()).to_string());
+    assert_eq!((scene.address().await, registration.is_held()), (None, false));
+    // Another start of the same finds no place at all.
+    let (_registration, task) = register();
+    assert!(within(task).await.is_err());
+    assert_eq!(scene.address().await, None);
+}

@@ -11,6 +11,7 @@ mod isr;
 mod jobs;
 mod outside;
 mod pointers;
+mod registration;
 mod replicas;
 mod resigned;
 mod ticker;
@@ -23,12 +24,10 @@ use parking_lot::Mutex;
 use tidelog_journal::RecoveryReport;
 use tidelog_link::{Mesh, MeshOptions, Replicas};
 use tidelog_meta::image::Mirror;
-use tidelog_meta::registration::{self, Registration};
 use tidelog_meta::value::{Leader, Live, Role as NodeRole};
-use tidelog_meta::{HeldLease, LeaseId, TypedMeta as _, keys};
+use tidelog_meta::{LeaseId, Registration, TypedMeta as _, keys};
 use tidelog_model::ClusterId;
 use tidelog_peer::StoreControl;
-use tidelog_replica::Event;
 use tidelog_runtime::{CancellationToken, Supervisor};
 use tokio::sync::watch;
 
@@ -37,16 +36,17 @@ use self::follow::{Follow, Follower, Found};
 use self::isr::IsrChanges;
 use self::outside::Together;
 use self::pointers::PointerReads;
+use self::registration::Site;
 use self::replicas::Hosted;
 use self::resigned::Resigned;
 use crate::boot::bucket::Owner;
+use crate::boot::identity::{self, Claim, IdentityError};
+use crate::boot::memory;
 use crate::boot::recovery::Commitment;
-use crate::boot::{identity, memory};
 use crate::node::{Identity, Node};
 use crate::open::{self, Assembled, Frame, OpenError, Parts};
 use crate::options::StoreOptions;
 use crate::partition::outside::Outside;
-use crate::partition::step::NoSink;
 use crate::records;
 use crate::store::Store;
 
@@ -75,6 +75,7 @@ pub struct ClusterStore {
     mirror: Arc<Mirror>,
     mesh: Mesh,
     control: Arc<Control>,
+    claim: Claim,
     parts: ClusterParts,
     tasks: Supervisor,
     registration: Mutex<Option<Registration<Live>>>,
@@ -95,7 +96,8 @@ impl ClusterStore {
         let record = open::cluster(&meta, &parts.bucket, &parts.clock, &bucket_owner).await?;
         memory::check(&parts.directory, &record, meta.seen())?;
         let (directory, boot) = (parts.directory.id(), parts.directory.boot());
-        let leader = identity::claim(&*meta, options.node, directory, boot).await?;
+        let claim = identity::claim(&*meta, options.node, directory, boot).await?;
+        let leader = claim.leader;
         let follow = Arc::new(Follow::default());
         let (mirror, following) = Mirror::open(Arc::clone(&meta), Some(Arc::clone(&follow) as _)).await?;
         let mut pointers = std::collections::HashMap::new();
@@ -158,6 +160,7 @@ impl ClusterStore {
             mirror,
             mesh,
             control,
+            claim,
             parts: cluster,
             tasks: supervisor.clone(),
             registration: Mutex::default(),
@@ -167,10 +170,9 @@ impl ClusterStore {
     }
 
     /// Registers where others reach it, and stays registered: from here on it follows and leads. Returns
-    /// when it is registered.
-    pub async fn join(&self, address: String) {
-        let node = &self.store.node;
-        let Leader { node: id, directory, boot } = node.identity.leader;
+    /// when it is registered. The process ends when another start of the node takes its place.
+    pub async fn join(&self, address: String) -> Result<(), IdentityError> {
+        let Leader { node: id, directory, boot } = self.claim.leader;
         let live = Live {
             node: id,
             directory,
@@ -181,15 +183,14 @@ impl ClusterStore {
             roles: vec![NodeRole::Store],
             draining: false,
         };
-        let meta = Arc::clone(&node.meta);
-        let (registration, task) = registration::register(meta, self.parts.lease_ttl, keys::live(id), live);
-        self.tasks.spawn_until_cancelled("registration", task);
-        let held = registration.held();
+        let site = Site { node: &self.store.node, mirror: &self.mirror, claim: self.claim };
+        let registration = site.register(live, self.parts.lease_ttl, &self.lease, &self.tasks);
         let mut registered = registration.lease();
         *self.registration.lock() = Some(registration);
-        let fence = fence(Arc::clone(node), held, self.lease.clone());
-        self.tasks.spawn_until_cancelled("fence", fence);
-        let _ = registered.wait_for(Option::is_some).await;
+        match registered.wait_for(Option::is_some).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(site.why_refused().await),
+        }
     }
 
     pub fn cluster(&self) -> ClusterId {
@@ -257,29 +258,6 @@ impl std::fmt::Debug for ClusterStore {
     }
 }
 
-/// Leads nothing while there is no lease that it may act on; others may believe it dead then.
-async fn fence(
-    node: Arc<Node>,
-    mut held: watch::Receiver<Option<HeldLease>>,
-    lease: watch::Sender<Option<LeaseId>>,
-) {
-    loop {
-        let now = held.borrow_and_update().clone();
-        if let Some(held) = now.filter(HeldLease::is_valid) {
-            lease.send_replace(Some(held.id()));
-            held.lost().await;
-            lease.send_replace(None);
-            tracing::warn!("the lease may have run out: this store leads nothing until it has another");
-            for partition in node.catalog.partitions() {
-                partition.step(Event::Fenced, None, &mut NoSink);
-            }
-        }
-        if held.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
 /// Keeps the data directory's memory of the metadata store. Owns what the mesh calls, which holds the
 /// node weakly.
 async fn remember(node: Arc<Node>, _hosted: Arc<dyn Replicas>, stop: CancellationToken) {
@@ -295,3 +273,6 @@ async fn remember(node: Arc<Node>, _hosted: Arc<dyn Replicas>, stop: Cancellatio
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

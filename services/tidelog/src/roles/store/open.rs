@@ -111,8 +111,7 @@ impl ClusterStore for tidelog_store::ClusterStore {
     }
 
     async fn join(&self, address: String) -> anyhow::Result<()> {
-        self.join(address).await;
-        Ok(())
+        Ok(self.join(address).await?)
     }
 
     fn drain(&self) {
