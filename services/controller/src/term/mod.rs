@@ -142,7 +142,9 @@ impl Term {
 
     /// The metadata changed, as a watch says. Answers whether a store came or went.
     pub fn changed(&mut self, events: &[Event], now: Duration) -> bool {
-        events.iter().for_each(|event| self.image.apply(event));
+        for event in events {
+            self.image.apply(event);
+        }
         let met = events.iter().any(|event| event.key().starts_with("live/"));
         if met {
             self.meet_nodes(now);
@@ -154,7 +156,9 @@ impl Term {
 
     /// The term's own transaction changed these.
     pub(crate) fn carried_out(&mut self, events: &[Event], well: bool, now: Duration) {
-        events.iter().for_each(|event| self.image.apply(event));
+        for event in events {
+            self.image.apply(event);
+        }
         self.stale |= !well;
         self.plan_now(now);
     }

@@ -187,10 +187,8 @@ impl ClusterStore {
         let registration = site.register(live, self.parts.lease_ttl, &self.lease, &self.tasks);
         let mut registered = registration.lease();
         *self.registration.lock() = Some(registration);
-        match registered.wait_for(Option::is_some).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(site.why_refused().await),
-        }
+        let is_registered = registered.wait_for(Option::is_some).await.is_ok();
+        if is_registered { Ok(()) } else { Err(site.why_refused().await) }
     }
 
     pub fn cluster(&self) -> ClusterId {
