@@ -106,7 +106,7 @@ fn what_goes_in_at_one_frontend_comes_out_at_another_whichever_process_is_killed
         cluster.cli().produce("kept", 0, "none", &lines);
         all.extend_from_slice(&lines);
         cluster.kill(member);
-        let still_there = if member == Member::Frontend(0) { 1 } else { 0 };
+        let still_there = usize::from(member == Member::Frontend(0));
         assert!(cluster.cli_at(still_there).consume("kept", 0) == all, "while {member} is dead");
         cluster.restart(member);
         until_whole(&cluster);
