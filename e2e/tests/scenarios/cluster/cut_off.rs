@@ -1,6 +1,8 @@
 //! Stores that are cut off from etcd or from each other, and links that come and go.
 
-use tidelog_e2e::faults::{NetworkProxy, Way};
+use std::time::Duration;
+
+use tidelog_e2e::faults::{Conditions, NetworkProxy, Way};
 use tidelog_e2e::{Cluster, ClusterOptions, Member, Workspace, until};
 
 use super::scene::{SOON, Scene};
@@ -81,6 +83,43 @@ fn a_leader_that_reaches_etcd_and_no_follower_acknowledges_nothing() {
     }
     fault.heal();
     scene.until_writable("the followers are back");
+    scene.judge();
+}
+
+#[test]
+fn records_that_reach_a_leader_after_its_epoch_are_refused() {
+    let (mut scene, proxies) = with_proxies_to_stores("records arrive late", 6);
+    scene.begin();
+    let leader = scene.leader(0);
+    let link = proxies[index(leader)].link();
+    let fault = scene.recorder.fault("what is sent to a leader is held up");
+    link.cut_way(Way::ToServer);
+    scene.until_it_leads_nothing(leader);
+    scene.until_writable("others lead");
+    let passed = link.counts().passed;
+    link.heal();
+    until(SOON, "what was held up arrives", || (link.counts().passed > passed).then_some(()));
+    fault.heal();
+    scene.until_in_sync();
+    scene.judge();
+}
+
+#[test]
+fn slow_and_lossy_links_between_processes_lose_nothing() {
+    let (mut scene, proxies) = with_proxies_to_stores("slow and lossy links", 6);
+    scene.begin();
+    let fault = scene.recorder.fault("delay and loss");
+    let ms = Duration::from_millis;
+    let bad = Conditions { delay: ms(5), jitter: ms(10), loss_per_mille: 10, ..Conditions::default() };
+    for proxy in &proxies {
+        proxy.link().set_both(bad);
+    }
+    scene.until_writable("slowly");
+    scene.progress("slow load", 1_000);
+    for proxy in &proxies {
+        proxy.link().heal();
+    }
+    fault.heal();
     scene.judge();
 }
 

@@ -76,7 +76,7 @@ fn offload(cluster: &Cluster) -> Child {
 
 #[test]
 fn a_pointer_that_a_stopped_leader_commits_after_its_epoch_is_rejected() {
-    let held_up = "store::offload-before-commit=1*sleep(1000)";
+    let held_up = "store::offload-before-commit=1*sleep(3000)";
     let mut scene =
         Scene::start("a zombie's pointer", 1, ClusterOptions::default().env("FAILPOINTS", held_up));
     for _ in 0..20 {
@@ -97,6 +97,9 @@ fn a_pointer_that_a_stopped_leader_commits_after_its_epoch_is_rejected() {
     scene.cluster.resume(zombie);
     fault.heal();
     scene.until_in_sync();
+    until(SOON, "its commit is rejected", || {
+        scene.cluster.process(zombie).log().contains("another leader took over").then_some(())
+    });
     // A retry may have reached the next leader.
     for pointer in scene.pointers() {
         assert!(pointer.epoch > epoch, "published by a leader of the past: {pointer:?}");
@@ -138,5 +141,19 @@ fn a_killed_follower_leaves_the_in_sync_replicas_and_writes_go_on() {
     scene.cluster.restart(follower);
     fault.heal();
     scene.until_in_sync();
+    scene.judge();
+}
+
+#[test]
+fn killing_every_store_at_once_loses_nothing_acknowledged() {
+    let mut scene = Scene::start("kill -9 of all stores", 6, ClusterOptions::default());
+    scene.begin();
+    let stores = [Member::Store(0), Member::Store(1), Member::Store(2)];
+    let fault = scene.recorder.fault("kill -9 of all stores");
+    stores.map(|store| scene.cluster.kill(store));
+    stores.map(|store| scene.cluster.spawn(store));
+    scene.cluster.until_ready();
+    fault.heal();
+    scene.until_writable("all are back");
     scene.judge();
 }
