@@ -1,5 +1,6 @@
 //! Deliberate bugs, for the test of the tests: each breaks one rule, and a simulator that does not
-//! notice is worth nothing. None is on by default, and no configuration of a server reaches them.
+//! notice is worth nothing. None is on by default, and no configuration of a server reaches them; one that
+//! is built with the feature `failpoints` can be told one of them in its environment.
 
 /// Which rules to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -32,6 +32,18 @@ pub fn hit(name: &'static str) {
     }
 }
 
+/// What the failpoint of this name returns, if it says `return(…)`; nothing without the feature.
+#[cfg(not(feature = "failpoints"))]
+pub fn told(_name: &'static str) -> Option<String> {
+    None
+}
+
+/// What the failpoint of this name returns, if it says `return(…)`; nothing without the feature.
+#[cfg(feature = "failpoints")]
+pub fn told(name: &'static str) -> Option<String> {
+    fail::eval(name, Option::unwrap_or_default)
+}
+
 /// Reads `FAILPOINTS` from the environment, for the life of the process; call it once, in `main`.
 pub fn arm_from_environment() {
     #[cfg(feature = "failpoints")]

@@ -9,6 +9,7 @@ mod drain;
 mod producer;
 mod value;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufWriter;
 use std::sync::Arc;
@@ -94,6 +95,18 @@ impl Recorder {
     /// Records acknowledged so far.
     pub fn acknowledged(&self) -> u64 {
         self.inner.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Partitions of which a record was sent and acknowledged since then.
+    pub fn written_since(&self, since: u64) -> BTreeSet<u32> {
+        let events = self.inner.events.lock();
+        let recent = events.iter().rev().take_while(|event| event.end >= since);
+        let written = recent.filter(|event| event.start >= since && event.outcome == Outcome::Ok);
+        let partition = |event: &Event| match &event.op {
+            Op::Produce(produce) => Some(produce.log.partition.0),
+            _ => None,
+        };
+        written.filter_map(partition).collect()
     }
 
     /// A fault begins now.

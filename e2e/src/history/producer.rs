@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tidelog::{Client, Delivery, Error, PartitionId, ProducerOptions, ProducerRecord};
+use tidelog::{Client, Delivery, Error, PartitionId, Producer as Handle, ProducerOptions, ProducerRecord};
 use tidelog_checker::{Op, Outcome, ProcessId, Produce, Producer};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -24,6 +24,29 @@ impl Recorder {
     pub fn produce(&self, client: Client, topic: &Topic) -> Running {
         let (identity, topic) = (self.identity(), topic.clone());
         Running::spawn(|stop| run(identity, client, topic, stop))
+    }
+
+    /// Writes one record with a producer of its own, tried for so long; what came of it.
+    ///
+    /// # Panics
+    /// When there is no producer to be had.
+    pub async fn write_once(
+        &self,
+        client: &Client,
+        topic: &Topic,
+        partition: u32,
+        within: Duration,
+    ) -> Outcome {
+        let mut identity = self.identity();
+        let options = ProducerOptions { delivery_timeout: within, ..ProducerOptions::default() };
+        let handle = client.producer(options).await.expect("a producer");
+        let (sent, text) = next(&identity, &handle, topic, partition);
+        let record = ProducerRecord::new(&topic.name.0, &text).partition(PartitionId(partition));
+        let delivered = match handle.send(record).await {
+            Ok(ticket) => ticket.await,
+            Err(error) => Err(error),
+        };
+        record_delivery(&mut identity, sent, delivered)
     }
 }
 
@@ -47,22 +70,17 @@ async fn run(mut identity: Identity, client: Client, topic: Topic, stop: Arc<Ato
         let stopping = is_stopped(&stop);
         while open.len() >= if stopping { 1 } else { OPEN_MAX } {
             let Some((sent, delivered)) = open.next().await else { break };
-            record(&mut identity, sent, delivered);
+            record_delivery(&mut identity, sent, delivered);
         }
         // Answers that are there are taken down at once: an end that is recorded late proves less.
         while let Some(Some((sent, delivered))) = futures::FutureExt::now_or_never(open.next()) {
-            record(&mut identity, sent, delivered);
+            record_delivery(&mut identity, sent, delivered);
         }
         if stopping {
             break;
         }
         let partition = (number % u64::from(topic.partitions)) as u32;
-        let value = identity.recorder.value();
-        let producer = handle.producer_id().map(|id| Producer { id, epoch: None, sequence: None });
-        let log = topic.log(partition);
-        let produce = Produce { log, key: None, value, offset: None, producer, transaction: None };
-        let sent = Sent { start: identity.recorder.now(), process: identity.process, produce };
-        let text = value::encode(value);
+        let (sent, text) = next(&identity, &handle, &topic, partition);
         let record = ProducerRecord::new(&topic.name.0, &text).partition(PartitionId(partition));
         match handle.send(record).await {
             Ok(ticket) => open.push(async move { (sent, ticket.await) }),
@@ -72,7 +90,17 @@ async fn run(mut identity: Identity, client: Client, topic: Topic, stop: Arc<Ato
     }
 }
 
-fn record(identity: &mut Identity, sent: Sent, delivered: Result<Delivery, Error>) {
+/// A record with a value of its own, about to be sent, and that value.
+fn next(identity: &Identity, handle: &Handle, topic: &Topic, partition: u32) -> (Sent, String) {
+    let value = identity.recorder.value();
+    let producer = handle.producer_id().map(|id| Producer { id, epoch: None, sequence: None });
+    let log = topic.log(partition);
+    let produce = Produce { log, key: None, value, offset: None, producer, transaction: None };
+    let sent = Sent { start: identity.recorder.now(), process: identity.process, produce };
+    (sent, value::encode(value))
+}
+
+fn record_delivery(identity: &mut Identity, sent: Sent, delivered: Result<Delivery, Error>) -> Outcome {
     let Sent { start, process, mut produce } = sent;
     let (outcome, note) = match delivered {
         Ok(delivery) => {
@@ -85,4 +113,5 @@ fn record(identity: &mut Identity, sent: Sent, delivered: Result<Delivery, Error
         Err(error) => (Outcome::Unknown, Some(error.to_string())),
     };
     identity.did_as(process, start, Op::Produce(produce), outcome, note);
+    outcome
 }

@@ -1,6 +1,7 @@
 //! What Tidelog must show end to end, one claim a test. Everything runs against real processes.
 
 mod bad_input;
+mod cluster;
 mod damage;
 mod hostile;
 mod kill;

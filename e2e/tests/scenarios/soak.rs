@@ -5,7 +5,7 @@ use tidelog_e2e::{ServerOptions, Workspace};
 use crate::kill::survive_kills;
 use crate::seam::move_the_seam;
 
-fn rounds() -> Option<u64> {
+pub(crate) fn rounds() -> Option<u64> {
     std::env::var("TIDELOG_SOAK_ROUNDS").ok().and_then(|text| text.parse().ok())
 }
 

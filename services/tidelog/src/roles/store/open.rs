@@ -8,7 +8,8 @@ use tidelog_controller::{ClusterTopics, Operator};
 use tidelog_link::{MeshOptions, Services};
 use tidelog_meta::{Leader, LeaseId, Mirror};
 use tidelog_model::ClusterId;
-use tidelog_runtime::{CancellationToken, Supervisor};
+use tidelog_replica::Faults;
+use tidelog_runtime::{CancellationToken, Supervisor, crash};
 use tidelog_store::{ClusterParts, Parts, StoreOptions};
 use tidelog_wire::{ByteBudget, ClusterTls};
 use tokio::sync::watch;
@@ -70,12 +71,26 @@ pub async fn open_store(
         rack,
         software: software.to_owned(),
         lease_ttl,
-        replication: tidelog_replica::Config::default(),
+        replication: tidelog_replica::Config { faults: faults()?, ..tidelog_replica::Config::default() },
     };
     let begun = Instant::now();
     let (store, report) = tidelog_store::ClusterStore::open(options, parts, cluster, supervisor).await?;
     journal::log_recovery(&report, begun.elapsed());
     Ok(Arc::new(store))
+}
+
+/// The deliberate bug that a test switched on, in a build with failpoints; in any other there is none.
+fn faults() -> anyhow::Result<Faults> {
+    let mut faults = Faults::default();
+    match crash::told("store::replica-fault").as_deref() {
+        None => {}
+        Some("hw_from_leader_only") => faults.hw_from_leader_only = true,
+        Some(other) => anyhow::bail!("store::replica-fault: there is no bug {other:?}"),
+    }
+    if faults != Faults::default() {
+        tracing::error!(?faults, "a deliberate bug is switched on: acknowledged records may be lost");
+    }
+    Ok(faults)
 }
 
 #[async_trait]
