@@ -37,7 +37,7 @@ async fn follow(tls: ClusterTls, files: ClusterFiles) {
             Ok(true) => tracing::info!("a new member's certificate is shown"),
             // Half written, perhaps.
             Err(error) => {
-                tracing::warn!(%error, "the member's certificate cannot be used; the old one stays")
+                tracing::warn!(%error, "the member's certificate cannot be used; the old one stays");
             }
         }
     }

@@ -5,9 +5,15 @@ use std::sync::{Arc, Weak};
 use tidelog_meta::{Counts, Image, Meta, Mirror, SharedMeta};
 use tidelog_runtime::Metrics;
 
+/// Counts something of the image.
+type Count = fn(&Image) -> usize;
+
+/// Finds one of the counts.
+type Pick = fn(Counts) -> u64;
+
 /// How much the metadata store is used by this process.
 pub fn observe_meta(metrics: &Metrics, meta: &SharedMeta) {
-    let counters: [(&str, &str, fn(Counts) -> u64); 8] = [
+    let counters: [(&str, &str, Pick); 8] = [
         ("meta_reads", "Reads of the metadata store", |counts| counts.reads),
         ("meta_writes", "Changes that the metadata store wrote", |counts| counts.writes),
         ("meta_conflicts", "Transactions that came too late", |counts| counts.conflicts),
@@ -27,7 +33,7 @@ pub fn observe_meta(metrics: &Metrics, meta: &SharedMeta) {
 
 /// The cluster as this process knows it.
 pub fn observe_cluster(metrics: &Metrics, mirror: &Arc<Mirror>) {
-    let gauges: [(&str, &str, fn(&Image) -> usize); 5] = [
+    let gauges: [(&str, &str, Count); 5] = [
         ("cluster_stores", "Stores that hold their lease", |image| image.live_nodes().count()),
         ("cluster_partitions", "Partitions", |image| image.partitions.len()),
         ("cluster_leaderless_partitions", "Partitions whose leader has no lease", leaderless),

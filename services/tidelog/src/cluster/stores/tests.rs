@@ -106,7 +106,7 @@ fn partition() -> TopicPartition {
     TopicPartition::new(TopicId::from_bytes([7; 16]), PartitionId(0))
 }
 
-fn live(boot: u64, address: impl ToString) -> Live {
+fn live(boot: u64, address: std::net::SocketAddr) -> Live {
     Live {
         node: NodeId(4),
         directory: directory(),

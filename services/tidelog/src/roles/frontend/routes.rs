@@ -21,7 +21,7 @@ pub fn open(settings: &Settings, ground: &Ground) -> Routes {
     let budget = ByteBudget::new(settings.listen_read_bytes.as_usize());
     let mut options = RouterOptions::new(ground.tls.clone(), budget);
     options.rack = settings.rack();
-    options.client_id = "frontend".to_owned();
+    "frontend".clone_into(&mut options.client_id);
     let (mirror, meta) = (Arc::clone(&ground.mirror), Arc::clone(&ground.meta));
     let router = Arc::new(Router::start(options, mirror, meta, &ground.supervisor));
     let store = Arc::clone(&router) as Arc<dyn PartitionStore>;
