@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tidelog_e2e::{ClusterOptions, Member, until};
 
-use super::site::{SOON, STORES, Site};
+use super::site::{SOON, STORES, Site, node};
 
 /// Moves a store's data out of the way.
 fn set_aside(site: &Site, store: Member, name: &str) -> std::path::PathBuf {
@@ -22,9 +22,11 @@ fn put_back(site: &Site, store: Member, aside: &Path) {
 }
 
 fn directory_of(site: &Site, store: Member) -> String {
-    let nodes = site.cluster.cli().json(&["cluster", "nodes", "-o", "json"]);
-    let own = nodes.as_array().and_then(|all| all.iter().find(|one| one["node"] == super::site::node(store)));
-    own.map(|own| own["directory"].to_string()).unwrap_or_default()
+    until(SOON, "the controller answers", || {
+        let said = site.cluster.cli().run(&["cluster", "nodes", "-o", "json"]);
+        let nodes: Vec<serde_json::Value> = serde_json::from_slice(&said.stdout).ok()?;
+        nodes.iter().find(|one| one["node"] == node(store)).map(|own| own["directory"].to_string())
+    })
 }
 
 #[test]
