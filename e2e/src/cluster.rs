@@ -120,9 +120,18 @@ impl Cluster {
     /// When it does not become ready.
     #[track_caller]
     pub fn add_store(&mut self) -> Member {
+        let member = self.prepare_store();
+        self.spawn(member);
+        self.until_member_ready(member);
+        member
+    }
+
+    /// One more store, which is not started.
+    pub fn prepare_store(&mut self) -> Member {
         let member = Member::Store(self.options.stores);
         self.options.stores += 1;
-        self.add(member)
+        self.configure(member);
+        member
     }
 
     /// One more frontend, which is waited for.

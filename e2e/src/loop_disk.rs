@@ -1,4 +1,4 @@
-//! A small file system of its own, to be filled up.
+//! A small file system of its own, to be filled up, or to lose its power.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -6,42 +6,68 @@ use std::process::Command;
 
 use crate::Workspace;
 
+/// `EXT4_IOC_SHUTDOWN`: the file system stops where it stands.
+const SHUTDOWN: rustix::ioctl::Opcode = 0x8004_587d;
+/// `EXT4_GOING_FLAGS_NOLOGFLUSH`: and does not write its journal out first.
+const NO_LOG_FLUSH: u32 = 2;
+
+const PATH: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
+
 /// An ext4 file system in a file, mounted through a loop device. Unmounted when dropped.
 #[derive(Debug)]
 pub struct LoopDisk {
+    image: PathBuf,
     mount: PathBuf,
 }
 
 impl LoopDisk {
     /// `None`, said on stderr, where the process may not mount (it takes root and loop devices).
     pub fn mount(workspace: &Workspace, bytes: u64) -> Option<Self> {
+        Self::mount_as(workspace, "disk", bytes)
+    }
+
+    /// The same where a workspace has several.
+    pub fn mount_as(workspace: &Workspace, name: &str, bytes: u64) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             say("not root: no small disk can be mounted here");
             return None;
         }
-        let image = workspace.path().join("disk.img");
-        let mount = workspace.directory("disk");
+        let image = workspace.path().join(format!("{name}.img"));
+        let mount = workspace.directory(name);
         File::create(&image).and_then(|file| file.set_len(bytes)).expect("a disk image");
-        let path = "/usr/sbin:/sbin:/usr/bin:/bin";
-        let run = |program: &str, arguments: &[&str], last: &Path| {
-            let mut command = Command::new(program);
-            command.args(arguments).arg(&image).env("PATH", path);
-            if program == "mount" {
-                command.arg(last);
-            }
-            command.output()
+        let disk = Self { image, mount };
+        let made = run("mkfs.ext4", &["-q", "-F", "-m", "0"], &[&disk.image]);
+        let ready = made.and_then(|()| disk.attach());
+        ready.map_err(|why| say(&why)).ok().map(|()| disk)
+    }
+
+    fn attach(&self) -> Result<(), String> {
+        run("mount", &["-o", "loop"], &[&self.image, &self.mount])
+    }
+
+    /// The power goes: from here on nothing reaches the disk, and what was not synced is lost.
+    ///
+    /// # Panics
+    /// When the file system cannot be shut down.
+    #[expect(unsafe_code, reason = "no safe call shuts a file system down")]
+    pub fn cut_power(&self) {
+        let root = File::open(&self.mount).expect("the mount point");
+        // SAFETY: the request reads the u32 that `Setter` points it to, and nothing else.
+        let cut = unsafe {
+            let request = rustix::ioctl::Setter::<SHUTDOWN, u32>::new(NO_LOG_FLUSH);
+            rustix::ioctl::ioctl(&root, request)
         };
-        let made = run("mkfs.ext4", &["-q", "-F", "-m", "0"], &mount);
-        if !made.as_ref().is_ok_and(|output| output.status.success()) {
-            say(&format!("mkfs.ext4: {made:?}"));
-            return None;
-        }
-        let mounted = run("mount", &["-o", "loop"], &mount);
-        if !mounted.as_ref().is_ok_and(|output| output.status.success()) {
-            say(&format!("mount: {mounted:?}"));
-            return None;
-        }
-        Some(Self { mount })
+        cut.expect("a file system that can be shut down");
+    }
+
+    /// The power comes back. Whoever had files open on the disk has ended.
+    ///
+    /// # Panics
+    /// When the disk cannot be mounted again.
+    #[track_caller]
+    pub fn restore_power(&self) {
+        let back = run("umount", &[], &[&self.mount]).and_then(|()| self.attach());
+        back.unwrap_or_else(|why| panic!("the disk does not come back: {why}"));
     }
 
     pub fn path(&self) -> &Path {
@@ -67,8 +93,15 @@ impl LoopDisk {
 impl Drop for LoopDisk {
     fn drop(&mut self) {
         let _ = fs::remove_file(self.mount.join("filler"));
-        let path = "/usr/sbin:/sbin:/usr/bin:/bin";
-        let _ = Command::new("umount").arg("-l").arg(&self.mount).env("PATH", path).status();
+        let _ = run("umount", &["-l"], &[&self.mount]);
+    }
+}
+
+fn run(program: &str, arguments: &[&str], paths: &[&Path]) -> Result<(), String> {
+    let output = Command::new(program).args(arguments).args(paths).env("PATH", PATH).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        other => Err(format!("{program}: {other:?}")),
     }
 }
 

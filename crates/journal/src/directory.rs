@@ -18,6 +18,8 @@ pub const FORMAT_VERSION: u32 = 1;
 
 const IDENTITY: &str = "tidelog.json";
 const LOCK: &str = "lock";
+/// Beside the journal's directory; see [`crate::extent`].
+const EXTENT: &str = "journal.extent";
 /// Far more than an identity takes, or anything else that is kept here.
 const SMALL_BYTES_MAX: u64 = 64 * 1024;
 
@@ -113,6 +115,23 @@ impl Directory {
         self.identity.boot
     }
 
+    /// Whether nothing was ever written here: there is no journal, and nothing says that there should be one.
+    pub fn is_blank(&self) -> Result<bool, DirectoryError> {
+        let extent = self.path.join(EXTENT);
+        let is_there = holds_journal(&self.path).and_then(|holds| Ok(holds || extent.try_exists()?));
+        is_there.map(|is| !is).map_err(|source| DirectoryError::Io { path: self.path.clone(), source })
+    }
+
+    /// Makes a directory that is [blank](Self::is_blank) another one, durably: this is start `boot` of it.
+    pub fn renew(&mut self, boot: u64) -> Result<(), DirectoryError> {
+        let directory_id = DirectoryId(uuid::Uuid::new_v4());
+        let identity = Identity { directory_id, boot, ..self.identity };
+        let io = |source| DirectoryError::Io { path: self.path.clone(), source };
+        write_identity(&self.path, &identity).map_err(io)?;
+        self.identity = identity;
+        Ok(())
+    }
+
     /// Replaces a small file of the directory as a whole, durably.
     pub fn put(&self, name: &str, contents: &[u8]) -> Result<(), DirectoryError> {
         replace(&self.path, name, contents)
@@ -206,6 +225,22 @@ mod tests {
         drop(first);
         let second = Directory::open(dir.path()).unwrap();
         assert_eq!((second.id(), second.boot()), (id, boot + 1));
+    }
+
+    #[test]
+    fn a_directory_is_blank_until_its_journal_or_its_extent_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut directory = Directory::open(dir.path()).unwrap();
+        let first = directory.id();
+        assert!(directory.is_blank().unwrap());
+        directory.renew(7).unwrap();
+        assert!((directory.id(), directory.boot()) != (first, 1) && directory.boot() == 7);
+        let id = directory.id();
+        drop(directory);
+        let directory = Directory::open(dir.path()).unwrap();
+        assert_eq!((directory.id(), directory.boot()), (id, 8));
+        std::fs::write(dir.path().join(EXTENT), b"x").unwrap();
+        assert!(!directory.is_blank().unwrap());
     }
 
     #[test]

@@ -58,6 +58,11 @@ fn recorded(extent: Option<&Path>) -> String {
 }
 
 impl OpenError {
+    /// What was durable is damaged or gone.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::MissingFile { .. })
+    }
+
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
     }

@@ -80,6 +80,13 @@ pub enum LinkError {
     Bad { addr: String, bad: BadMessage },
 }
 
+impl LinkError {
+    /// Nobody listens at the address: whoever did has ended.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Unreachable { source: WireError::Refused { .. }, .. })
+    }
+}
+
 impl From<LinkError> for StoreError {
     fn from(link: LinkError) -> Self {
         let code = match &link {

@@ -71,7 +71,7 @@ impl LeaseKeeper {
             };
             pause = self.lease.ttl / RENEWALS;
             match renewed {
-                Ok(lease) => self.state.send_modify(|state| postpone(state, lease.valid_until)),
+                Ok(lease) => self.state.send_modify(|state| self.held.postpone(state, lease.valid_until)),
                 Err(MetaError::LeaseNotFound(_)) => {
                     self.state.send_replace(State::Ended);
                     return LeaseEnd::Ended;
@@ -87,12 +87,6 @@ impl LeaseKeeper {
     fn over(&self) -> LeaseEnd {
         self.state.send_replace(State::Ended);
         LeaseEnd::NotRenewed
-    }
-}
-
-fn postpone(state: &mut State, until: Instant) {
-    if let State::Until(current) = state {
-        *current = until.max(*current);
     }
 }
 
@@ -119,9 +113,23 @@ impl HeldLease {
     /// Until when, on [its clock](Self::clock), the holder may act on it without another renewal; `None`
     /// when it is over. Lies a margin before the earliest moment at which the store could end it.
     pub fn valid_until(&self) -> Option<Instant> {
-        match *self.state.borrow() {
+        self.usable_until(&self.state.borrow())
+    }
+
+    fn usable_until(&self, state: &State) -> Option<Instant> {
+        match state {
             State::Until(until) => until.checked_sub(self.margin).filter(|until| self.clock.now() < *until),
             State::Ended => None,
+        }
+    }
+
+    /// A renewal that comes when the holder may have given the lease up already ends it: whoever saw that it
+    /// was over would otherwise wait for another one while this one goes on.
+    fn postpone(&self, state: &mut State, until: Instant) {
+        if self.usable_until(state).is_none() {
+            *state = State::Ended;
+        } else if let State::Until(current) = state {
+            *current = until.max(*current);
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::error::{of_cold, of_read};
 use crate::node::Node;
 use crate::partition::{Partition, not_leader};
+use crate::rot;
 
 /// How often a read starts over because the offset left the hot tier meanwhile. Each time the local
 /// start has moved, so more than a few say that something is wrong.
@@ -41,7 +42,7 @@ pub(crate) async fn fetch(node: &Node, fetch: Fetch) -> Result<Fetched, StoreErr
     }
 }
 
-async fn look(node: &Node, partition: &Partition, fetch: &Fetch) -> Result<Fetched, StoreError> {
+async fn look(node: &Node, partition: &Arc<Partition>, fetch: &Fetch) -> Result<Fetched, StoreError> {
     let id = fetch.partition;
     for _ in 0..ROUNDS_MAX {
         if fetch.follower {
@@ -67,7 +68,10 @@ async fn look(node: &Node, partition: &Partition, fetch: &Fetch) -> Result<Fetch
             {
                 return tiered(partition, fetch.from, marks);
             }
-            Err(error) => return Err(of_read(&error)),
+            Err(error) => {
+                let retired = rot::found(node, partition, &error).await;
+                return Err(retired.unwrap_or_else(|| of_read(&error)));
+            }
         }
     }
     let message = format!("{id}: offset {} should be in the hot tier and is not", fetch.from);

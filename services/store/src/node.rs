@@ -53,7 +53,7 @@ pub(crate) struct Node {
     pub(crate) bucket_owner: Owner,
     pub(crate) metrics: StoreMetrics,
     /// Holds the data directory's lock.
-    pub(crate) directory: Directory,
+    pub(crate) directory: Arc<Directory>,
 }
 
 impl Node {

@@ -29,6 +29,7 @@ use crate::options::StoreOptions;
 use crate::partition::outside::{Alone, Outside};
 use crate::partition::step::Ticks;
 use crate::producer_ids::ProducerIdSource;
+use crate::rot::RotError;
 use crate::store::Store;
 use crate::tiered::Tiered;
 use crate::topics::catalog::{self, Catalog, Topic};
@@ -57,6 +58,11 @@ pub enum OpenError {
     Bucket(#[from] OwnerError),
     #[error("the journal: {0}")]
     Journal(#[from] tidelog_journal::OpenError),
+    #[error(
+        "the journal: {0}. In a cluster nothing goes on without what it held: where other stores have it, empty \
+         the data directory, and this store comes back as another replica and is filled from them"
+    )]
+    Replica(tidelog_journal::OpenError),
     #[error("the journal misses records of partition {}: offset {} is followed by {}", .0.partition, .0.expected, .0.found)]
     Gap(Gap),
     #[error(
@@ -66,6 +72,8 @@ pub enum OpenError {
     UnknownTopic(TopicId),
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Rot(#[from] RotError),
     #[error("the metadata store: {0}")]
     Meta(#[from] MetaError),
     #[error("the metadata store has the key {0:?}, which is about nothing known")]
@@ -90,7 +98,7 @@ impl Store {
         let bucket_owner = Owner::default();
         let Parts { directory, meta, bucket, clock, .. } = &parts;
         let cluster = cluster(meta, bucket, clock, &bucket_owner).await?;
-        let claim = identity::claim(&**meta, options.node, directory.id(), directory.boot()).await?;
+        let claim = identity::claim(&**meta, options.node, directory).await?;
         let leader = claim.leader;
         let known = read(meta, leadership::take_over(&**meta, leader).await?).await?;
         let pointers = known.pointers.iter().map(|(id, (pointer, _))| (*id, *pointer)).collect();
@@ -159,7 +167,7 @@ pub(crate) fn assemble(
         replication,
         ticks: Ticks::start(),
         outside: outside(node),
-        directory,
+        directory: Arc::new(directory),
         clock,
         meta,
         journal,

@@ -120,7 +120,8 @@ tidelog_runtime::settings! {
         /// Whether files are written around the page cache: where the file system has it, or never.
         pub journal_direct: DirectIo = "journal.direct", "auto";
         /// What to do when the journal is damaged where records are still wanted, or files of it are missing:
-        /// refuse to start, or go on without them (which accepts that acknowledged records are lost).
+        /// refuse to start, or go on without them (which accepts that acknowledged records are lost). A store
+        /// of a cluster always refuses.
         pub journal_on_damage: DamagePolicy = "journal.on_damage", "refuse";
         /// Threads that read journal files.
         pub journal_reader_threads: usize = "journal.reader_threads", "4", "1" ..= "64";

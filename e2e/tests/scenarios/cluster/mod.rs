@@ -2,7 +2,13 @@
 
 mod cut_off;
 mod deliberate;
+mod disk_faults;
+mod etcd_faults;
 mod failover;
+mod replaced_disks;
+mod replica_logs;
 mod rolling;
 mod scene;
+mod site;
 mod slow;
+mod wrong_orders;

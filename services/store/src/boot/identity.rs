@@ -1,17 +1,29 @@
 //! Who this node is: a data directory that has to be the one the node ran on last, and no older copy.
+//!
+//! Among other stores a directory that holds nothing may take its place. In-sync sets name directories, so
+//! nobody takes an empty disk for the one that had the records: the node comes back as another replica of
+//! each of its partitions, and fills up from the others.
+
+use std::time::Duration;
 
 use thiserror::Error;
+use tidelog_journal::{Directory, DirectoryError};
 use tidelog_meta::settle::settle;
-use tidelog_meta::value::{Leader, Node};
-use tidelog_meta::{Compare, Meta, MetaError, Revision, Txn, TxnOutcome, TypedMeta as _, keys};
+use tidelog_meta::value::{Leader, Live, Node, Partition, Replica};
+use tidelog_meta::{Compare, Meta, MetaError, Revision, Stored, Txn, TxnOutcome, TypedMeta as _, keys};
 use tidelog_model::{DirectoryId, NodeId};
+use tokio::time::Instant;
+
+/// How often it is looked whether an earlier start of the node has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The node is not who the metadata store says it is.
 #[derive(Debug, Error)]
 pub enum IdentityError {
     #[error(
-        "node {node} last ran on data directory {expected}, and this is {found}: records that only the \
-         other one has would be missing. Start with that directory"
+        "node {node} last ran on data directory {expected}, and this is {found}, which is not empty: records \
+         that only the other one has would be missing. Start with that directory; in a cluster an empty one \
+         does as well, and is filled from the other stores"
     )]
     OtherDirectory { node: NodeId, expected: DirectoryId, found: DirectoryId },
     #[error(
@@ -19,6 +31,22 @@ pub enum IdentityError {
          node {node}: the directory is an older copy and records would be missing"
     )]
     OlderDirectory { node: NodeId, boot: u64, directory_boot: u64 },
+    #[error(
+        "node {node} runs already, at {address} (start {boot} of data directory {directory}): give this store \
+         a node.id of its own, or end that one first"
+    )]
+    Running { node: NodeId, address: String, directory: DirectoryId, boot: u64 },
+    #[error(
+        "the data directory is empty, and the one that node {node} ran on last, {expected}, is the last that \
+         has every acknowledged record of {partition}. Start with that directory (is everything \
+         mounted?); if it is lost, delete the topic first, and its records with it"
+    )]
+    LastInSync { node: NodeId, expected: DirectoryId, partition: String },
+    #[error(
+        "the data directory {found} is not empty, and the metadata store knows no start of node {node}: it is \
+         another node's directory, or the metadata is not what it was used with"
+    )]
+    Unknown { node: NodeId, found: DirectoryId },
     #[error("node {node} is being started elsewhere at the same time")]
     Contended { node: NodeId },
     #[error(
@@ -32,6 +60,8 @@ pub enum IdentityError {
     )]
     Removed { node: NodeId },
     #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
     Meta(#[from] MetaError),
 }
 
@@ -42,29 +72,133 @@ pub(crate) struct Claim {
     revision: Revision,
 }
 
-/// Registers this start of the node: start number `boot` of `directory`.
+/// Registers this start of the node, of which there is no other.
 pub(crate) async fn claim(
     meta: &dyn Meta,
     node: NodeId,
-    directory: DirectoryId,
-    boot: u64,
+    directory: &Directory,
+) -> Result<Claim, IdentityError> {
+    let stored = meta.read(&keys::node(node)).await?;
+    if let Some(stored) = &stored {
+        check(node, &stored.value, directory)?;
+    }
+    register(meta, node, directory, stored.as_ref(), Txn::new()).await
+}
+
+/// Registers this start of a node among others. An empty directory takes the place of the one that the
+/// node ran on last, as another replica. `is_gone` says that nobody listens at an address; a start of the
+/// node that may still run is waited for until `patience` is over.
+pub(crate) async fn claim_among_others<F: Future<Output = bool>>(
+    meta: &dyn Meta,
+    node: NodeId,
+    directory: &mut Directory,
+    is_gone: impl Fn(Live) -> F,
+    patience: Duration,
+) -> Result<Claim, IdentityError> {
+    let is_blank = directory.is_blank()?;
+    let Some(stored) = meta.read(&keys::node(node)).await? else {
+        if !is_blank {
+            return Err(IdentityError::Unknown { node, found: directory.id() });
+        }
+        return register(meta, node, directory, None, Txn::new()).await;
+    };
+    let relied_on = if is_blank {
+        // Also under the old name: what was here before is lost.
+        let others = check_others(meta, node, stored.value.directory).await?;
+        directory.renew(stored.value.boot + 1)?;
+        others
+    } else {
+        check(node, &stored.value, directory)?;
+        Txn::new()
+    };
+    until_ended(meta, node, is_gone, patience).await?;
+    let claim = register(meta, node, directory, Some(&stored), relied_on).await?;
+    if claim.leader.directory != stored.value.directory {
+        let (new, old) = (claim.leader.directory, stored.value.directory);
+        tracing::warn!(%node, %new, %old, "an empty data directory: this store is another replica of what it held");
+    }
+    Ok(claim)
+}
+
+fn check(node: NodeId, last: &Node, directory: &Directory) -> Result<(), IdentityError> {
+    let Node { directory: expected, boot } = *last;
+    if expected != directory.id() {
+        return Err(IdentityError::OtherDirectory { node, expected, found: directory.id() });
+    }
+    if boot >= directory.boot() {
+        return Err(IdentityError::OlderDirectory { node, boot, directory_boot: directory.boot() });
+    }
+    Ok(())
+}
+
+async fn register(
+    meta: &dyn Meta,
+    node: NodeId,
+    directory: &Directory,
+    last: Option<&Stored<Node>>,
+    txn: Txn,
 ) -> Result<Claim, IdentityError> {
     let key = keys::node(node);
-    let stored = meta.read(&key).await?;
-    let revision = stored.as_ref().map_or(Revision::NONE, |stored| stored.mod_revision);
-    if let Some(stored) = stored {
-        let Node { directory: expected, boot: last } = stored.value;
-        if expected != directory {
-            return Err(IdentityError::OtherDirectory { node, expected, found: directory });
+    let revision = last.map_or(Revision::NONE, |stored| stored.mod_revision);
+    let start = Node { directory: directory.id(), boot: directory.boot() };
+    let leader = Leader { node, directory: start.directory, boot: start.boot };
+    match settle(meta, &txn.when_unchanged(&key, revision).put(&key, &start)).await? {
+        TxnOutcome::Committed(revision) => Ok(Claim { leader, revision }),
+        TxnOutcome::Conflict(_) => Err(IdentityError::Contended { node }),
+    }
+}
+
+/// Refuses if the directory that is given up is the last which has everything of a partition that has other
+/// replicas. Returns the condition that the directories which have it stay the ones of their nodes.
+async fn check_others(meta: &dyn Meta, node: NodeId, gone: DirectoryId) -> Result<Txn, IdentityError> {
+    let nodes = meta.read_all(&keys::nodes()).await?.items;
+    let current: Vec<(Replica, &Stored<Node>)> = nodes
+        .iter()
+        .filter_map(|stored| {
+            let node = keys::parse_node(&stored.key)?;
+            Some((Replica { node, directory: stored.value.directory }, stored))
+        })
+        .collect();
+    let mut relied_on = Vec::new();
+    for stored in meta.read_all(&keys::partitions()).await?.items {
+        let Partition { isr, replicas, .. } = &stored.value;
+        if replicas.len() < 2 || !isr.contains(&Replica { node, directory: gone }) {
+            continue;
         }
-        if last >= boot {
-            return Err(IdentityError::OlderDirectory { node, boot: last, directory_boot: boot });
+        let Some((other, held)) = current.iter().find(|(other, _)| other.node != node && isr.contains(other))
+        else {
+            let partition = stored.key.to_string();
+            return Err(IdentityError::LastInSync { node, expected: gone, partition });
+        };
+        if !relied_on.iter().any(|(known, _)| known == &other.node) {
+            relied_on.push((other.node, held.mod_revision));
         }
     }
-    let txn = Txn::new().when_unchanged(&key, revision).put(&key, &Node { directory, boot });
-    match settle(meta, &txn).await? {
-        TxnOutcome::Committed(revision) => Ok(Claim { leader: Leader { node, directory, boot }, revision }),
-        TxnOutcome::Conflict(_) => Err(IdentityError::Contended { node }),
+    let conditions = relied_on.into_iter();
+    Ok(conditions.fold(Txn::new(), |txn, (node, revision)| txn.when_unchanged(&keys::node(node), revision)))
+}
+
+/// Waits until no earlier start of the node can be running: its registration is gone, or nobody listens
+/// where it was.
+async fn until_ended<F: Future<Output = bool>>(
+    meta: &dyn Meta,
+    node: NodeId,
+    is_gone: impl Fn(Live) -> F,
+    patience: Duration,
+) -> Result<(), IdentityError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let Some(live) = meta.read(&keys::live(node)).await?.map(|stored| stored.value) else {
+            return Ok(());
+        };
+        if is_gone(live.clone()).await {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let Live { address, directory, boot, .. } = live;
+            return Err(IdentityError::Running { node, address, directory, boot });
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
@@ -86,3 +220,6 @@ impl Claim {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,8 +21,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tidelog_journal::RecoveryReport;
-use tidelog_link::{Mesh, MeshOptions, Replicas};
+use tidelog_journal::{OnDamage, RecoveryReport};
+use tidelog_link::{Mesh, MeshOptions, Remote, RemoteOptions, Replicas};
 use tidelog_meta::image::Mirror;
 use tidelog_meta::value::{Leader, Live, Role as NodeRole};
 use tidelog_meta::{LeaseId, Registration, TypedMeta as _, keys};
@@ -48,6 +48,7 @@ use crate::open::{self, Assembled, Frame, OpenError, Parts};
 use crate::options::StoreOptions;
 use crate::partition::outside::Outside;
 use crate::records;
+use crate::rot;
 use crate::store::Store;
 
 /// How often the data directory's memory of the metadata store is brought up to date.
@@ -87,7 +88,7 @@ impl ClusterStore {
     /// and nobody asks anything of it before it [joined](Self::join).
     pub async fn open(
         options: StoreOptions,
-        parts: Parts,
+        mut parts: Parts,
         cluster: ClusterParts,
         supervisor: &Supervisor,
     ) -> Result<(Self, RecoveryReport), OpenError> {
@@ -95,8 +96,11 @@ impl ClusterStore {
         let meta = Arc::clone(&parts.meta);
         let record = open::cluster(&meta, &parts.bucket, &parts.clock, &bucket_owner).await?;
         memory::check(&parts.directory, &record, meta.seen())?;
-        let (directory, boot) = (parts.directory.id(), parts.directory.boot());
-        let claim = identity::claim(&*meta, options.node, directory, boot).await?;
+        rot::check(&parts.directory)?;
+        let is_gone = |live: Live| is_gone(live, cluster.mesh.clone(), supervisor.clone());
+        let patience = 2 * cluster.lease_ttl;
+        let directory = &mut parts.directory;
+        let claim = identity::claim_among_others(&*meta, options.node, directory, is_gone, patience).await?;
         let leader = claim.leader;
         let follow = Arc::new(Follow::default());
         let (mirror, following) = Mirror::open(Arc::clone(&meta), Some(Arc::clone(&follow) as _)).await?;
@@ -127,8 +131,14 @@ impl ClusterStore {
                 tasks: tasks.clone(),
             })
         };
-        let Assembled { node, mut recovery, inbox, report } =
-            open::assemble(&options, parts, frame, pointers.clone(), together)?;
+        // In-sync sets count on this directory for everything that was acknowledged: with a hole it must not
+        // come back as the same replica.
+        parts.journal.on_damage = OnDamage::Refuse;
+        let assembled = open::assemble(&options, parts, frame, pointers.clone(), together);
+        let Assembled { node, mut recovery, inbox, report } = assembled.map_err(|error| match error {
+            OpenError::Journal(error) if error.is_damage() => OpenError::Replica(error),
+            error => error,
+        })?;
         let hosted: Arc<dyn Replicas> = Arc::new(Hosted(Arc::downgrade(&node)));
         mesh.attach(Arc::downgrade(&hosted));
 
@@ -254,6 +264,14 @@ impl std::fmt::Debug for ClusterStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClusterStore").field("store", &self.store).finish_non_exhaustive()
     }
+}
+
+/// Whether nobody listens where a start of a store registered. A host that does not answer says nothing.
+async fn is_gone(live: Live, mesh: MeshOptions, supervisor: Supervisor) -> bool {
+    let mut options = RemoteOptions::new(live.address, mesh.tls, mesh.budget);
+    options.client_id = mesh.client_id;
+    options.connect_timeout = mesh.connect_timeout;
+    Remote::new(options, &supervisor).connect().await.is_err_and(|error| error.is_refused())
 }
 
 /// Keeps the data directory's memory of the metadata store. Owns what the mesh calls, which holds the

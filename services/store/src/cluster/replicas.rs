@@ -13,6 +13,7 @@ use crate::node::Node;
 use crate::partition::Partition;
 use crate::partition::feed::announced;
 use crate::partition::step::NoSink;
+use crate::rot;
 
 /// This store's replicas, as the mesh calls them.
 pub(super) struct Hosted(pub(super) Weak<Node>);
@@ -69,7 +70,14 @@ impl Replicas for Hosted {
         max_bytes: usize,
     ) -> Vec<(Pushed, Bytes)> {
         let Some((node, partition)) = self.partition(partition) else { return Vec::new() };
-        partition.batches(&node.journal, attempt, from, up_to, max_bytes).await
+        match partition.batches(&node.journal, attempt, from, up_to, max_bytes).await {
+            Ok(batches) => batches,
+            Err(error) => {
+                tracing::warn!(partition = %partition.id, %from, %error, "a follower cannot be sent records");
+                let _ = rot::found(&node, &partition, &error).await;
+                Vec::new()
+            }
+        }
     }
 
     async fn on_lead(&self, partition: TopicPartition, lead: Lead) {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tidelog_format::batch;
-use tidelog_journal::Journal;
+use tidelog_journal::{Journal, ReadError};
 use tidelog_model::Offset;
 use tidelog_model::limits::BATCH_BYTES_MAX;
 use tidelog_replica::{Attempt, Pushed, Span};
@@ -19,8 +19,7 @@ pub(super) struct Unsynced {
 
 impl Partition {
     /// The batches from `from` on and below `up_to`, each with the header it travels under: at least one
-    /// if there is one, then up to `max_bytes`. Empty when this replica does not lead any more, or what
-    /// is asked for cannot be read.
+    /// if there is one, then up to `max_bytes`. Empty when this replica does not lead any more.
     pub(crate) async fn batches(
         &self,
         journal: &Journal,
@@ -28,16 +27,10 @@ impl Partition {
         from: Offset,
         up_to: Offset,
         max_bytes: usize,
-    ) -> Vec<(Pushed, Bytes)> {
+    ) -> Result<Vec<(Pushed, Bytes)>, ReadError> {
         let unsynced = self.unsynced(from, up_to, max_bytes);
         let batches = if unsynced.is_empty() {
-            match journal.read(self.id, from, up_to, max_bytes).await {
-                Ok(runs) => spans(runs),
-                Err(error) => {
-                    tracing::warn!(partition = %self.id, %from, %error, "a follower cannot be sent records");
-                    Vec::new()
-                }
-            }
+            spans(journal.read(self.id, from, up_to, max_bytes).await?)
         } else {
             unsynced
         };
@@ -46,7 +39,7 @@ impl Partition {
         let pushed = batches
             .into_iter()
             .map(|Unsynced { span, bytes }| Some((cell.replica.pushed(now, attempt, span)?, bytes)));
-        pushed.collect::<Option<Vec<_>>>().unwrap_or_default()
+        Ok(pushed.collect::<Option<Vec<_>>>().unwrap_or_default())
     }
 
     /// The batch that is held at this offset, if there is one.

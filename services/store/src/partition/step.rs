@@ -286,6 +286,22 @@ impl Partition {
         }
     }
 
+    /// This replica takes part in nothing more, for as long as the process lives; `false` when it did not
+    /// before.
+    pub(crate) fn retire(self: &Arc<Self>, answer: &StoreError) -> bool {
+        {
+            let mut cell = self.cell.lock();
+            if !matches!(cell.status, Status::Serving) {
+                return false;
+            }
+            cell.status = Status::Failed(answer.clone());
+        }
+        // What is under way may be committed by others: its outcome is unknown.
+        self.step(Event::LocalLost, None, &mut NoSink);
+        self.changed.notify_waiters();
+        true
+    }
+
     /// The journal fails: so does everything that waits for it.
     fn journal_failed(self: &Arc<Self>, error: &StoreError) {
         let mut cell = self.cell.lock();
