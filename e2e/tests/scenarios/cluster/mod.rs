@@ -2,7 +2,12 @@
 
 mod cut_off;
 mod deliberate;
+mod etcd_away;
 mod failover;
+mod fleet;
+mod operations;
+mod random_faults;
 mod rolling;
 mod scene;
 mod slow;
+mod tiers;
