@@ -6,7 +6,8 @@
 #   make lint               only the static half of it
 #   make e2e                only the end-to-end tests
 #   make bench              the table of figures beside the raw limits of this machine (release build)
-#   make soak [ROUNDS=n]    the kill -9 and seam scenarios, long
+#   make soak [ROUNDS=n]    the kill -9 and seam scenarios, long; with MINUTES=n [SEED=n] instead, a cluster
+#                           with faults by chance, a seed a minute
 #   make sim [SEEDS=a..b]   replication in a hostile world, as many seeds as wanted (BUG=name switches a bug on)
 #   make fuzz [SECS=n]     every fuzz target for a while (installs cargo-fuzz where it is missing)
 
@@ -19,6 +20,8 @@ ALL := --workspace --all-features --locked
 ROUNDS ?= 500
 SECS ?= 60
 SEEDS ?= 0..100000
+SEED ?= 1
+LONG = $(if $(MINUTES),TIDELOG_SOAK_MINUTES=$(MINUTES) TIDELOG_SOAK_SEED=$(SEED),TIDELOG_SOAK_ROUNDS=$(ROUNDS))
 
 .PHONY: help build demo cluster test lint artifacts check e2e doc bench soak sim fuzz
 
@@ -69,7 +72,7 @@ bench:
 	@TIDELOG_TOOLS=$$(scripts/install-tools) e2e/bench/run target/release/tidelog
 
 soak: artifacts
-	export TIDELOG_TOOLS=$$(scripts/install-tools) TIDELOG_SOAK_ROUNDS=$(ROUNDS); \
+	export TIDELOG_TOOLS=$$(scripts/install-tools) $(LONG); \
 	    cargo test $(ALL) --test scenarios -- soak --nocapture
 
 sim:

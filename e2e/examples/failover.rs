@@ -79,6 +79,7 @@ fn row(what: &str, figures: &[Duration]) -> String {
     format!("| {what:<66} | n {:>2} | median {median:>6} ms | max {worst:>6} ms |", sorted.len())
 }
 
+#[derive(Clone, Copy)]
 enum Loss {
     Kill,
     Stop,

@@ -123,6 +123,30 @@ impl Etcd {
         applied.fold(0.0, f64::max)
     }
 
+    /// What a member listens on for clients.
+    pub fn client_port(&self, member: usize) -> u16 {
+        self.members[member].client_port
+    }
+
+    /// The revision of the newest change.
+    ///
+    /// # Panics
+    /// When etcd does not answer.
+    pub fn revision(&self) -> u64 {
+        let answer = self.members[0].ask("/v3/kv/range", r#"{"key":"AA==","count_only":true}"#);
+        let revision = answer["header"]["revision"].as_str().and_then(|text| text.parse().ok());
+        revision.unwrap_or_else(|| panic!("no revision in {answer}"))
+    }
+
+    /// Forgets everything that was before the newest revision.
+    ///
+    /// # Panics
+    /// When etcd does not answer.
+    pub fn compact(&self) {
+        let order = format!(r#"{{"revision":{},"physical":true}}"#, self.revision());
+        let _ = self.members[0].ask("/v3/kv/compaction", &order);
+    }
+
     pub fn kill(&mut self, member: usize) {
         self.members[member].kill();
     }
@@ -204,6 +228,13 @@ impl Member {
             let answer = http::get(self.metrics_port, "/health").ok()?;
             answer.body.contains("\"true\"").then_some(())
         });
+    }
+
+    /// What the gateway to its API answers.
+    fn ask(&self, path: &str, body: &str) -> serde_json::Value {
+        let answer = http::post(self.client_port, path, body).expect("etcd answers");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        serde_json::from_str(&answer.body).expect("etcd answers with JSON")
     }
 
     fn metric(&self, name: &str) -> Option<f64> {

@@ -18,13 +18,19 @@ pub struct Answer {
 
 /// Sends one request without a body to a server on loopback.
 pub fn request(method: &str, port: u16, path: &str) -> anyhow::Result<Answer> {
-    ask(method, SocketAddr::from((Ipv4Addr::LOCALHOST, port)), path)
+    ask(method, SocketAddr::from((Ipv4Addr::LOCALHOST, port)), path, "")
 }
 
-fn ask(method: &str, server: SocketAddr, path: &str) -> anyhow::Result<Answer> {
+/// Posts a body to a server on loopback.
+pub fn post(port: u16, path: &str, body: &str) -> anyhow::Result<Answer> {
+    ask("POST", SocketAddr::from((Ipv4Addr::LOCALHOST, port)), path, body)
+}
+
+fn ask(method: &str, server: SocketAddr, path: &str, body: &str) -> anyhow::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&server, CONNECT_WITHIN)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Length: 0\r\n\r\n")?;
+    let length = body.len();
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Length: {length}\r\n\r\n{body}")?;
     let mut raw = Vec::new();
     stream.read_to_end(&mut raw)?;
     let text = String::from_utf8_lossy(&raw);
@@ -41,5 +47,5 @@ pub fn get(port: u16, path: &str) -> anyhow::Result<Answer> {
 
 /// The same from a server anywhere.
 pub fn get_from(server: SocketAddr, path: &str) -> anyhow::Result<Answer> {
-    ask("GET", server, path)
+    ask("GET", server, path, "")
 }

@@ -33,7 +33,7 @@ pub use process::{Launch, Process, Refusal};
 pub use seaweed::Seaweed;
 pub use server::{Server, ServerOptions};
 pub use storage::{PartitionStorage, Storage};
-pub use wait::{until, wait_exit};
+pub use wait::{pass, until, wait_exit};
 pub use workspace::Workspace;
 
 use std::time::Duration;

@@ -35,6 +35,12 @@ pub fn wait_exit(child: &mut Child, within: Duration) -> Option<ExitStatus> {
     }
 }
 
+/// Lets time pass: as long as a fault is to last, where that is what is tried. Not to wait for anything.
+pub fn pass(time: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "a fault lasts for a while")]
+    std::thread::sleep(time);
+}
+
 fn pause() {
     #[expect(clippy::disallowed_methods, reason = "the interval of a poll that has a deadline")]
     std::thread::sleep(POLL_EVERY);

@@ -53,14 +53,16 @@ impl Drop for Background {
 
 /// Chance from a seed (splitmix64).
 #[derive(Debug)]
-pub(crate) struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    pub(crate) fn new(seed: u64, stream: u64) -> Self {
+    /// Streams of one seed have nothing to do with each other.
+    pub fn new(seed: u64, stream: u64) -> Self {
         Self(seed ^ stream.wrapping_mul(0xD6E8_FEB8_6659_FD93))
     }
 
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    /// At least 0 and less than `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
