@@ -6,8 +6,13 @@
 #   make lint               only the static half of it
 #   make e2e                only the end-to-end tests
 #   make bench              the table of figures beside the raw limits of this machine (release build)
+<<<<<<< HEAD
 #   make soak [ROUNDS=n]    the kill -9 and seam scenarios, long; with MINUTES=n [SEED=n] instead, a cluster
 #                           with faults by chance, a seed a minute
+=======
+#   make failover           how long clients wait when something of a cluster dies (release build)
+#   make soak [ROUNDS=n]    the kill -9 and seam scenarios, long
+>>>>>>> s1
 #   make sim [SEEDS=a..b]   replication in a hostile world, as many seeds as wanted (BUG=name switches a bug on)
 #   make fuzz [SECS=n]     every fuzz target for a while (installs cargo-fuzz where it is missing)
 
@@ -23,7 +28,7 @@ SEEDS ?= 0..100000
 SEED ?= 1
 LONG = $(if $(MINUTES),TIDELOG_SOAK_MINUTES=$(MINUTES) TIDELOG_SOAK_SEED=$(SEED),TIDELOG_SOAK_ROUNDS=$(ROUNDS))
 
-.PHONY: help build demo cluster test lint artifacts check e2e doc bench soak sim fuzz
+.PHONY: help build demo cluster test lint artifacts check e2e doc bench failover soak sim fuzz
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -70,6 +75,12 @@ bench:
 	@scripts/install-system build test
 	cargo build --release --locked -p tidelog-bin
 	@TIDELOG_TOOLS=$$(scripts/install-tools) e2e/bench/run target/release/tidelog
+
+failover:
+	@scripts/install-system build test
+	cargo build --release --locked -p tidelog-bin
+	cargo build --locked -p tidelog-e2e --example failover
+	@TIDELOG_TOOLS=$$(scripts/install-tools) TIDELOG_BINARY=target/release/tidelog target/debug/examples/failover
 
 soak: artifacts
 	export TIDELOG_TOOLS=$$(scripts/install-tools) $(LONG); \

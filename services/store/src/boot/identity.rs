@@ -167,7 +167,7 @@ async fn check_others(meta: &dyn Meta, node: NodeId, gone: DirectoryId) -> Resul
         }
         let Some((other, held)) = current.iter().find(|(other, _)| other.node != node && isr.contains(other))
         else {
-            let partition = stored.key.to_string();
+            let partition = stored.key.clone();
             return Err(IdentityError::LastInSync { node, expected: gone, partition });
         };
         if !relied_on.iter().any(|(known, _)| known == &other.node) {
@@ -198,6 +198,7 @@ async fn until_ended<F: Future<Output = bool>>(
             let Live { address, directory, boot, .. } = live;
             return Err(IdentityError::Running { node, address, directory, boot });
         }
+        #[expect(clippy::disallowed_methods, reason = "a back-off")]
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
