@@ -6,13 +6,9 @@
 #   make lint               only the static half of it
 #   make e2e                only the end-to-end tests
 #   make bench              the table of figures beside the raw limits of this machine (release build)
-<<<<<<< HEAD
 #   make soak [ROUNDS=n]    the kill -9 and seam scenarios, long; with MINUTES=n [SEED=n] instead, a cluster
 #                           with faults by chance, a seed a minute
-=======
 #   make failover           how long clients wait when something of a cluster dies (release build)
-#   make soak [ROUNDS=n]    the kill -9 and seam scenarios, long
->>>>>>> s1
 #   make sim [SEEDS=a..b]   replication in a hostile world, as many seeds as wanted (BUG=name switches a bug on)
 #   make fuzz [SECS=n]     every fuzz target for a while (installs cargo-fuzz where it is missing)
 

@@ -138,7 +138,9 @@ fn place(site: &Site, store: Member, text: &str) -> (PathBuf, u64) {
 fn rotten_topic(site: &Site) -> String {
     let cli = site.cluster.cli();
     cli.create_topic("rotten", 1, &["min.insync.replicas=2"]);
-    let lines: String = (0..2_000).map(|number| format!("rotten-{number:06}-{}\n", "x".repeat(60))).collect();
+    let padding = "x".repeat(60);
+    let lines: Vec<_> = (0..2_000).map(|number| format!("rotten-{number:06}-{padding}\n")).collect();
+    let lines = lines.concat();
     cli.produce("rotten", 0, "none", lines.as_bytes());
     until_rotten_has(site, 3);
     lines

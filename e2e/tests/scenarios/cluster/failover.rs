@@ -62,9 +62,12 @@ fn a_leader_that_was_stopped_past_its_lease_is_fenced_and_follows_afterwards() {
 fn count_objects(directory: &Path, word: &str) -> usize {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
-    let count = |path: std::path::PathBuf| match path.is_dir() {
-        true => count_objects(&path, word),
-        false => usize::from(path.display().to_string().contains(word)),
+    let count = |path: std::path::PathBuf| {
+        if path.is_dir() {
+            count_objects(&path, word)
+        } else {
+            usize::from(path.display().to_string().contains(word))
+        }
     };
     paths.map(count).sum()
 }
@@ -77,8 +80,7 @@ fn offload(cluster: &Cluster) -> Child {
 #[test]
 fn a_pointer_that_a_stopped_leader_commits_after_its_epoch_is_rejected() {
     let held_up = "store::offload-before-commit=1*sleep(3000)";
-    let mut scene =
-        Scene::start("a zombie's pointer", 1, ClusterOptions::default().env("FAILPOINTS", held_up));
+    let scene = Scene::start("a zombie's pointer", 1, ClusterOptions::default().env("FAILPOINTS", held_up));
     for _ in 0..20 {
         assert_eq!(scene.write(0), Outcome::Ok);
     }
@@ -150,8 +152,12 @@ fn killing_every_store_at_once_loses_nothing_acknowledged() {
     scene.begin();
     let stores = [Member::Store(0), Member::Store(1), Member::Store(2)];
     let fault = scene.recorder.fault("kill -9 of all stores");
-    stores.map(|store| scene.cluster.kill(store));
-    stores.map(|store| scene.cluster.spawn(store));
+    for store in stores {
+        scene.cluster.kill(store);
+    }
+    for store in stores {
+        scene.cluster.spawn(store);
+    }
     scene.cluster.until_ready();
     fault.heal();
     scene.until_writable("all are back");
