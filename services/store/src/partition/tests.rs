@@ -30,7 +30,7 @@ impl Sink for Queue {
 
     fn batch(&mut self, header: &BatchHeader, bytes: Bytes, done: Written) {
         assert_eq!(batch::header(&bytes).unwrap(), *header);
-        self.batches.push((header.clone(), bytes, done));
+        self.batches.push((*header, bytes, done));
     }
 
     fn truncate(&mut self, _: LeaderEpoch, _: Offset, _: CutWritten) {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tidelog_cold::{Bucket, CacheConfig, ColdReader};
 use tidelog_journal::{Directory, JournalConfig};
 use tidelog_meta::conformance::Faulty;
-use tidelog_meta::value::{Partition as PartitionRecord, Replica as Member, Topic as TopicRecord};
+use tidelog_meta::value::{Partition as PartitionRecord, Topic as TopicRecord};
 use tidelog_meta::{Creation, Embedded, Leader, Meta as _, Revision, Txn, TypedMeta as _, keys};
 use tidelog_model::{
     LeaderEpoch, NodeId, PartitionId, TimestampMs, TopicConfig, TopicId, TopicName, TopicPartition,
@@ -99,10 +99,6 @@ impl Site {
 
     async fn put_partition(&self, id: TopicPartition, record: &PartitionRecord) -> Revision {
         self.put(Txn::new().put(&keys::partition(id), record)).await
-    }
-
-    async fn record(&self, id: TopicPartition) -> Option<PartitionRecord> {
-        Some(self.meta.read(&keys::partition(id)).await.unwrap()?.value)
     }
 }
 
