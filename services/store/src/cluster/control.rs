@@ -48,8 +48,11 @@ impl StoreControl for Control {
         {
             let image = self.mirror.image();
             self.resigned.retain(|partition, epoch| {
+                // The image may be behind what the replica knows.
                 let record = image.partitions.get(&partition).map(|held| &held.value);
-                record.is_some_and(|record| record.leader == Some(me) && record.epoch == epoch)
+                record.is_some_and(|record| {
+                    record.epoch < epoch || (record.epoch == epoch && record.leader == Some(me))
+                })
             });
         }
         Ok(Pong {

@@ -171,9 +171,9 @@ impl Follower {
         let catalog = &self.node.catalog;
         let image = self.mirror.image();
         let Some(held) = image.topics.get(&id) else {
-            // A record that cannot be read is not one that is gone.
-            if !image.unreadable.contains_key(tidelog_meta::keys::topic(id).as_str()) {
-                self.bury(id);
+            // A deleted topic says so. Nothing is dropped because a record is missing or cannot be read.
+            if catalog.topic(&id.into()).is_ok() {
+                tracing::error!(topic = %id, "the record of a topic is gone or cannot be read; what is here stays");
             }
             return;
         };
@@ -190,7 +190,7 @@ impl Follower {
 
     fn bury(&self, topic: TopicId) {
         for partition in self.node.catalog.remove(topic) {
-            partition.set_status(Status::Deleted);
+            partition.leave(Status::Deleted);
         }
         self.node.journal.remove(topic);
     }
@@ -208,7 +208,7 @@ impl Follower {
             Ok(partition) => {
                 tracing::info!(partition = %id, "this store holds it no more");
                 self.node.catalog.remove_partition(id);
-                partition.set_status(Status::Deleted);
+                partition.leave(Status::Deleted);
                 self.clear(id, record.epoch).await;
                 None
             }
@@ -244,7 +244,7 @@ impl Follower {
         let (partition, missing) = replica::open(node, topic, id, log, None, pointer);
         if let Err(error) = filled {
             tracing::error!(partition = %id, %error, "the journal cannot be read; the partition stays out");
-            partition.set_status(Status::Failed(crate::error::of_read(&error)));
+            partition.leave(Status::Failed(crate::error::of_read(&error)));
         }
         node.catalog.insert_partition(Arc::clone(&partition));
         if let Some(missing) = missing {

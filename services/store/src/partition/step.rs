@@ -302,6 +302,12 @@ impl Partition {
         true
     }
 
+    /// Takes part in nothing from now on, and says why.
+    pub(crate) fn leave(self: &Arc<Self>, status: Status) {
+        self.step(Event::LocalLost, None, &mut NoSink);
+        self.set_status(status);
+    }
+
     /// The journal fails: so does everything that waits for it.
     fn journal_failed(self: &Arc<Self>, error: &StoreError) {
         let mut cell = self.cell.lock();

@@ -103,6 +103,7 @@ impl ClusterStore for Played {
         self.supervisor.spawn_until_cancelled("registration", task);
         let (mut leases, lease) = (registration.lease(), self.lease.clone());
         leases.wait_for(Option::is_some).await?;
+        self.lease.send_replace(*leases.borrow_and_update());
         self.supervisor.spawn_until_cancelled("lease", async move {
             loop {
                 lease.send_replace(*leases.borrow_and_update());
