@@ -63,7 +63,14 @@ impl Offloader {
     /// Moves everything readable of `partitions` to the bucket; returns when the pointers are committed.
     pub(crate) async fn offload(&self, partitions: &[Arc<Partition>]) -> Result<(), StoreError> {
         let stopped = || StoreError::from(ErrorCode::ShuttingDown);
-        let targets = partitions.iter().map(|partition| (partition.id, partition.untiered().1)).collect();
+        let mut targets = HashMap::new();
+        for partition in partitions.iter().filter(|partition| partition.check_leads().is_ok()) {
+            if partition.with_tiered(|_| ()).is_none() {
+                let message = format!("{}: what the bucket has is still being read", partition.id);
+                return Err(StoreError::new(ErrorCode::LeaderNotAvailable, message));
+            }
+            targets.insert(partition.id, partition.untiered().1);
+        }
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command { targets, first_pass: 0, reply }).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
@@ -257,9 +264,21 @@ impl Scheduler {
         }
     }
 
-    /// Answers the commands whose partitions have all reached their targets, or are gone.
+    /// Answers the commands whose partitions have all reached their targets, or are gone; and those of
+    /// which somebody else leads one by now, who is to be asked.
     fn answer_commands(&mut self) {
         let node = &self.node;
+        let moved = |command: &Command| {
+            let led =
+                |id: &TopicPartition| node.catalog.partition(*id).map(|partition| partition.check_leads());
+            command.targets.keys().find_map(|id| led(id).ok()?.err())
+        };
+        for command in std::mem::take(&mut self.commands) {
+            match moved(&command) {
+                Some(error) => drop(command.reply.send(Err(error))),
+                None => self.commands.push(command),
+            }
+        }
         let open = |(id, target): (&TopicPartition, &Offset)| {
             node.catalog.partition(*id).is_ok_and(|partition| partition.untiered().0 < *target)
         };
