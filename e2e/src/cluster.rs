@@ -13,13 +13,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidelog::Context;
 
 use crate::process::{Launch, Process};
-use crate::{Cli, Etcd, EtcdOptions, Seaweed, Workspace, free_port};
+use crate::{Cli, Etcd, EtcdOptions, Seaweed, Workspace, free_port, until};
 use certs::Certs;
 pub use options::{ClusterOptions, Member, Place};
+
+/// How long it may take until the controller has heard of everyone.
+const KNOWN_WITHIN: Duration = Duration::from_mins(1);
 
 /// What the keys of the cluster begin with.
 const PREFIX: &str = "e2e";
@@ -55,7 +59,25 @@ impl Cluster {
         let mut cluster = Self::prepare(workspace, options);
         cluster.spawn_all();
         cluster.until_ready();
+        cluster.until_controller_knows();
         cluster
+    }
+
+    /// Waits until the controller knows every store: a topic that is created before gets fewer replicas.
+    #[track_caller]
+    fn until_controller_knows(&self) {
+        let is = |member: &&Member, store| matches!(member, Member::Store(_)) == store;
+        let stores = self.processes.keys().filter(|member| is(member, true)).count() as u64;
+        if stores == 0 || !self.processes.keys().any(|member| is(&member, false)) {
+            return;
+        }
+        let cli = self.cli();
+        until(KNOWN_WITHIN, "the controller knows every store", || {
+            let asked = cli.run(&["cluster", "status", "-o", "json"]);
+            let status: serde_json::Value = serde_json::from_slice(&asked.stdout).ok()?;
+            let number = |field: &str| status.get(field).and_then(serde_json::Value::as_u64);
+            (number("nodes")? >= stores && number("nodes_not_up")? == 0).then_some(())
+        });
     }
 
     /// Starts etcd and the bucket, makes certificates and configurations, and none of the processes.
