@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tidelog_meta::election::{self, Leadership};
-use tidelog_meta::limits::{TXN_BYTES_MAX, TXN_OPS_MAX};
+use tidelog_meta::limits::{self, RECORD_KEY_ROOM, TXN_BYTES_MAX, TXN_OPS_MAX};
 use tidelog_meta::{Meta, MetaError, Revision, Txn, TxnOutcome, Value as _, keys};
 use tidelog_model::TopicPartition;
 use tidelog_runtime::crash_point;
@@ -15,9 +15,6 @@ use crate::plan::Change;
 
 /// Records to a transaction: one comparison is the election key's.
 pub(crate) const RECORDS_PER_TXN: usize = TXN_OPS_MAX - 1;
-
-/// Room for the keys of a record, twice, and for the election's.
-const KEY_ROOM: usize = 256;
 
 /// Transactions under way at a time.
 const TXNS_AT_ONCE: usize = 8;
@@ -101,23 +98,10 @@ fn partitions(chunk: &[Change]) -> Vec<TopicPartition> {
     chunk.iter().map(|change| change.partition).collect()
 }
 
+/// The election key is compared, too.
 fn chunks(changes: Vec<Change>) -> Vec<Vec<Change>> {
-    let mut chunks: Vec<Vec<Change>> = Vec::new();
-    let mut bytes = 0;
-    for change in changes {
-        let size = change.record.encode().len() + KEY_ROOM;
-        match chunks.last_mut() {
-            Some(chunk) if chunk.len() < RECORDS_PER_TXN && bytes + size + KEY_ROOM <= TXN_BYTES_MAX => {
-                chunk.push(change);
-                bytes += size;
-            }
-            _ => {
-                chunks.push(vec![change]);
-                bytes = size;
-            }
-        }
-    }
-    chunks
+    let bytes = |change: &Change| change.record.encode().len() + RECORD_KEY_ROOM;
+    limits::pack(changes, RECORDS_PER_TXN, TXN_BYTES_MAX - RECORD_KEY_ROOM, bytes)
 }
 
 async fn attempt(

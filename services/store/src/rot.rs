@@ -13,7 +13,7 @@ use tidelog_peer::StoreError;
 
 use crate::boot::recovery::Commitment;
 use crate::node::Node;
-use crate::partition::{Partition, not_leader};
+use crate::partition::{Partition, Status, not_leader};
 
 /// The file, beside the directory's identity, that tells of the first damage that was found.
 const FILE: &str = "damaged.txt";
@@ -52,7 +52,7 @@ pub(crate) async fn found(node: &Node, partition: &Arc<Partition>, error: &ReadE
         return None;
     }
     let answer = not_leader(partition.id);
-    if partition.retire(&answer) {
+    if partition.leave(Status::Failed(answer.clone())) {
         tracing::error!(
             partition = %partition.id, %error,
             "this replica is damaged and gives up its place; stop this store, empty its data directory and start it"

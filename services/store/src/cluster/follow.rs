@@ -22,7 +22,7 @@ use crate::boot::recovery::RecoveredLog;
 use crate::boot::replica::{self, Missing};
 use crate::journal_sink::SMALL_FRAME_BYTES;
 use crate::node::Node;
-use crate::partition::{Partition, Status};
+use crate::partition::{Partition, Status, not_leader};
 use crate::records;
 use crate::topics::catalog::Topic;
 
@@ -90,7 +90,6 @@ struct Told {
     partition: Arc<Partition>,
     record: PartitionRecord,
     revision: Revision,
-    origin: Origin,
 }
 
 impl Follower {
@@ -128,7 +127,10 @@ impl Follower {
             told.extend(self.follow_partition(id).await);
         }
         // Only now: whatever is written first may begin a file, whose checkpoint must have them all.
-        for Told { partition, record, revision, origin } in told {
+        for Told { partition, record, revision } in told {
+            // The listing and what followed it are newer than this start's registration: for the first record
+            // that a replica is told, that is as good as a read. (One that waits for room was not told yet.)
+            let origin = if partition.record().1 == 0 { Origin::Read } else { Origin::Watch };
             let leads = record.leader == Some(self.me());
             let node = Arc::clone(&self.node);
             let observe = async move {
@@ -204,18 +206,17 @@ impl Follower {
         };
         let is_here = self.is_placed_here(&record);
         match self.node.catalog.partition(id) {
-            Ok(partition) if is_here => Some(Told { partition, record, revision, origin: Origin::Watch }),
+            Ok(partition) if is_here => Some(Told { partition, record, revision }),
             Ok(partition) => {
                 tracing::info!(partition = %id, "this store holds it no more");
                 self.node.catalog.remove_partition(id);
-                partition.leave(Status::Deleted);
+                // Who waits here is to look for the others.
+                partition.leave(Status::Failed(not_leader(id)));
                 self.clear(id, record.epoch).await;
                 None
             }
             Err(_) if is_here && id.partition.0 < topic.partitions() => {
-                let partition = self.open(&topic, id).await;
-                // The listing and what followed it are newer than this start's registration.
-                Some(Told { partition, record, revision, origin: Origin::Read })
+                Some(Told { partition: self.open(&topic, id).await, record, revision })
             }
             Err(_) => {
                 // Moved away while this store was down: the journal may have it still.

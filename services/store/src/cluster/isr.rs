@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidelog_meta::image::Mirror;
-use tidelog_meta::limits::{TXN_BYTES_MAX, TXN_OPS_MAX};
+use tidelog_meta::limits::{self, RECORD_KEY_ROOM, TXN_BYTES_MAX, TXN_OPS_MAX};
 use tidelog_meta::value::Partition as PartitionRecord;
 use tidelog_meta::{MetaError, Revision, Txn, TxnOutcome, TypedMeta as _, Value as _, keys};
 use tidelog_model::TopicPartition;
@@ -25,9 +25,6 @@ use crate::records;
 
 /// How long a transaction may take before its outcome counts as unknown.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
-
-/// Room for a record's key, twice.
-const KEY_ROOM: usize = 256;
 
 /// The newest proposal of each partition that was not handed in yet.
 #[derive(Default)]
@@ -119,22 +116,8 @@ async fn record(
 }
 
 fn chunks(changes: Vec<Change>) -> Vec<Vec<Change>> {
-    let mut chunks: Vec<Vec<Change>> = Vec::new();
-    let mut bytes = 0;
-    for change in changes {
-        let size = change.record.encode().len() + KEY_ROOM;
-        match chunks.last_mut() {
-            Some(chunk) if chunk.len() < TXN_OPS_MAX && bytes + size <= TXN_BYTES_MAX => {
-                chunk.push(change);
-                bytes += size;
-            }
-            _ => {
-                chunks.push(vec![change]);
-                bytes = size;
-            }
-        }
-    }
-    chunks
+    let bytes = |change: &Change| change.record.encode().len() + RECORD_KEY_ROOM;
+    limits::pack(changes, TXN_OPS_MAX, TXN_BYTES_MAX, bytes)
 }
 
 /// Commits what can be. A conflict is narrowed down to the records that it is about.

@@ -46,7 +46,8 @@ pub(crate) enum Status {
     /// Its state has not been found yet; the error says why, and it is tried again.
     Recovering(StoreError),
     Deleted,
-    /// The journal failed; the process is about to end.
+    /// It takes part in nothing any more; the error says why and what the caller may do: the journal failed,
+    /// the replica is damaged or has moved away.
     Failed(StoreError),
 }
 

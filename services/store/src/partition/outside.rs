@@ -63,7 +63,7 @@ pub(crate) struct Reset {
 
 /// No other stores: the only replica of each partition leads it for as long as it lives.
 pub(crate) struct Alone {
-    /// The node owns its partitions, which call it back.
+    /// The node owns its partitions, which call it back. Of one that is no more nothing is asked.
     pub(crate) node: Weak<Node>,
 }
 
@@ -94,26 +94,4 @@ impl Outside for Alone {
     fn raise(&self, partition: TopicPartition, _: LeaderEpoch, alarm: Alarm) {
         tracing::error!(%partition, %alarm, "a replica raises an alarm");
     }
-}
-
-/// Nobody: for tests of what one partition does by itself.
-#[cfg(test)]
-pub(crate) struct Played;
-
-#[cfg(test)]
-impl Outside for Played {
-    fn send_lead(&self, _: NodeId, _: TopicPartition, _: Lead) {}
-    fn push(&self, _: NodeId, _: TopicPartition, _: Attempt, _: Offset, _: Offset) {}
-    fn send_beat(&self, _: NodeId, _: TopicPartition, _: Pushed) {}
-    fn send_ack(&self, _: NodeId, _: TopicPartition, _: Ack) {}
-    fn send_refusal(&self, _: NodeId, _: TopicPartition, _: Refusal) {}
-    fn propose_isr(&self, _: &Arc<Partition>, _: Proposal) {}
-    fn read_back(&self, _: &Arc<Partition>) {}
-    fn read_tiered(&self, _: &Arc<Partition>) {}
-    fn reset(&self, _: &Arc<Partition>, _: Reset) {}
-    fn compare(&self, _: &Arc<Partition>, _: Span) {}
-    fn covered(&self, _: TopicPartition, _: Offset) {}
-    fn became_leader(&self, _: &Arc<Partition>, _: LeaderEpoch) {}
-    fn stepped_down(&self, _: TopicPartition, _: LeaderEpoch, _: StepDownReason) {}
-    fn raise(&self, _: TopicPartition, _: LeaderEpoch, _: Alarm) {}
 }

@@ -286,26 +286,20 @@ impl Partition {
         }
     }
 
-    /// This replica takes part in nothing more, for as long as the process lives; `false` when it did not
-    /// before.
-    pub(crate) fn retire(self: &Arc<Self>, answer: &StoreError) -> bool {
+    /// This replica takes part in nothing more, for as long as the process lives, and says why; `false`
+    /// when it did not before.
+    pub(crate) fn leave(self: &Arc<Self>, status: Status) -> bool {
         {
             let mut cell = self.cell.lock();
-            if !matches!(cell.status, Status::Serving) {
+            if !matches!(cell.status, Status::Serving | Status::Recovering(_)) {
                 return false;
             }
-            cell.status = Status::Failed(answer.clone());
+            cell.status = status;
         }
         // What is under way may be committed by others: its outcome is unknown.
         self.step(Event::LocalLost, None, &mut NoSink);
         self.changed.notify_waiters();
         true
-    }
-
-    /// Takes part in nothing from now on, and says why.
-    pub(crate) fn leave(self: &Arc<Self>, status: Status) {
-        self.step(Event::LocalLost, None, &mut NoSink);
-        self.set_status(status);
     }
 
     /// The journal fails: so does everything that waits for it.

@@ -9,7 +9,7 @@ use tidelog_model::{
 use tidelog_peer::Produced;
 use tidelog_replica::{Config, Event, Instance, Observed, Origin, Recovered, ReplicaId};
 
-use super::outside::Played;
+use super::outside::Alone;
 use super::step::{CutWritten, Sink, Written};
 use super::*;
 use crate::produce::Validated;
@@ -59,7 +59,7 @@ fn partition(epoch: u32) -> (Arc<Partition>, Queue) {
     let config = Config { promotion_wait: std::time::Duration::ZERO, ..Config::default() };
     let parts = Parts {
         incarnation: Incarnation::FIRST,
-        outside: Arc::new(Played),
+        outside: Arc::new(Alone { node: std::sync::Weak::new() }),
         ticks: Ticks::start(),
         replica: Replica::new(me(), config, Recovered::default()),
         log: LogState::default(),

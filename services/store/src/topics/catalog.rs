@@ -10,7 +10,7 @@ use tidelog_meta::value::Topic as TopicRecord;
 use tidelog_model::{ErrorCode, PartitionId, TimestampMs, TopicConfig, TopicId, TopicName, TopicPartition};
 use tidelog_peer::{StoreError, TopicInfo, TopicRef};
 
-use crate::partition::Partition;
+use crate::partition::{Partition, not_leader};
 
 /// A topic. Its settings may change, and partitions may be added.
 #[derive(Debug)]
@@ -155,6 +155,7 @@ impl Catalog {
             return Ok(Arc::clone(partition));
         }
         let message = match maps.topics.get(&id.topic) {
+            Some(topic) if id.partition.0 < topic.partitions() => return Err(not_leader(id)),
             Some(topic) => format!(
                 "topic {} has partitions 0 to {}, there is no partition {}",
                 topic.name,
